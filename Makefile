@@ -1,0 +1,83 @@
+# unikubelet: one Makefile, out-of-tree in build/, no configure step. `make help` lists the targets.
+VERSION ?= 0.1.0
+BUILD   ?= build
+CC      ?= gcc
+PKGS    := libuv libcurl libwebsockets libcjson openssl yaml-0.1 libarchive libseccomp zlib
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
+        -Wconversion -Wno-sign-conversion -Wno-error=deprecated-declarations
+HARD := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -MMD -MP \
+               -DUNIKUBELET_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
+CFLAGS  ?= -O2 -g
+LDFLAGS ?= -Wl,-z,relro,-z,now -pie
+LIBS    := $(shell pkg-config --libs $(PKGS)) -lpthread
+SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
+
+LIB_SRC  := $(wildcard base/*.c vmm-bridge/*.c runtime/*.c provider/core/*.c k8s/*.c) \
+            $(filter-out provider/main.c,$(wildcard provider/*.c))
+SHIM_SRC := $(wildcard runtime/shim/*.c)
+FAKE_SRC := $(wildcard vmm-bridge/fakevmm/*.c)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/o/%.o)
+SAN_OBJ  := $(LIB_SRC:%.c=$(BUILD)/san/%.o)
+UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+SIM_SRC  := $(wildcard tests/sim/*.c)
+
+PROGRAMS := $(BUILD)/unikubelet $(BUILD)/unikubelet-shim $(BUILD)/unikubelet-fakevmm
+
+.PHONY: all help deps demo test check unit sim fuzz-check fuzz e2e bench lint format cluster guests install clean
+all: $(PROGRAMS)
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## all         build the agent, the shim and the fake VMM into build/
+## deps        install what is missing (Debian packages)
+deps:
+	@tests/deps.sh
+
+$(BUILD)/o/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) $(HARD) $(CFLAGS) -c $< -o $@
+
+$(BUILD)/san/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) $(SAN) -c $< -o $@
+
+$(BUILD)/unikubelet: $(BUILD)/o/provider/main.o $(LIB_OBJ)
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LIBS) -o $@
+
+# The shim and the fake VMM stay alone on the host for as long as a guest lives: static and small.
+$(BUILD)/unikubelet-shim: $(SHIM_SRC) $(wildcard runtime/shim/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(SHIM_SRC) -o $@
+
+$(BUILD)/unikubelet-fakevmm: $(FAKE_SRC)
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(FAKE_SRC) -o $@
+
+$(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ $(LIBS) -lcmocka -o $@
+
+$(BUILD)/fuzz/%: $(BUILD)/san/tests/fuzz/%.o $(BUILD)/san/tests/fuzz/main.o $(SAN_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ $(LIBS) -o $@
+
+$(BUILD)/sim: $(SIM_SRC:%.c=$(BUILD)/san/%.o) $(SAN_OBJ)
+	$(CC) $(SAN) $^ $(LIBS) -o $@
+
+## check       unit tests, simulation and fuzz corpora, under ASan and UBSan
+check: unit sim fuzz-check
+unit: $(UNIT) $(PROGRAMS)
+	@tests/run-units.sh $(UNIT)
+sim: $(BUILD)/sim
+	@$(BUILD)/sim --seeds $${SEEDS:-2000}
+fuzz-check: $(FUZZ)
+	@tests/run-fuzz.sh $(FUZZ)
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,40 @@
+/* The node's own identity (contract 1.2, 1.6): client certificate by CSR from bootstrap credentials,
+ * serving certificate by CSR or self-signed, both renewed when 70-90 % of their life has passed. */
+#pragma once
+
+#include "k8s/kubeconfig.h"
+
+#include <stdbool.h>
+
+struct kube_client;
+struct uv_loop_s;
+struct identity;
+
+struct identity_config {
+    const char *node_name;
+    const char *dir; /* holds node-client.pem and node-serving.pem, 0600 */
+    /* Bootstrap credentials: used only to create CSRs. NULL: renewal with the identity itself. */
+    const struct kube_config *bootstrap;
+    bool want_serving_csr; /* else self-signed only */
+    const char *const *serving_ips;
+    size_t serving_ips_len;
+    const char *const *serving_names;
+    size_t serving_names_len;
+};
+
+struct identity_ops {
+    /* A usable client certificate: at the start, and after each renewal. config is complete. */
+    void (*on_client)(void *userdata, const struct kube_config *config);
+    /* A serving certificate (PEM chain, key); self_signed while the CSR waits for approval. */
+    void (*on_serving)(void *userdata, const char *cert_pem, const char *key_pem, bool self_signed);
+    /* What is being waited for, for people: "CSR csr-x waits for approval". */
+    void (*on_note)(void *userdata, const char *text);
+};
+
+/* Starts; calls back from the loop, never before it returned. */
+int identity_start(struct uv_loop_s *loop, const struct identity_config *config,
+                   const struct identity_ops *ops, void *userdata, struct identity **ret,
+                   struct err *err);
+/* The client that serving CSRs go through, once there is one. */
+void identity_set_client(struct identity *identity, struct kube_client *client);
+void identity_stop(struct identity *identity);

@@ -1,0 +1,151 @@
+/* What the agent knows of a Pod's machine, network, image and API object: the second input of
+ * pod_step. Callbacks only call the observe_* functions below and mark the Pod dirty. Pure: the
+ * time is an argument, texts are copied into fixed fields (cut, never refused), nothing allocates.
+ * Everything marked [saved] is written to the state directory and survives the agent. */
+#pragma once
+
+#include "provider/core/pod.h"
+
+#define OBSERVED_TEXT_MAX 384   /* an error or last console line, for a container's message */
+#define OBSERVED_ID_MAX 72      /* instance id or image digest with "sha256:" */
+#define OBSERVED_REASON_MAX 40
+#define OBSERVED_IP_MAX 46      /* INET6_ADDRSTRLEN */
+
+/* Both clocks at one moment: deadlines use mono, what is reported uses unix. */
+struct now {
+    uint64_t mono_ms; /* CLOCK_BOOTTIME */
+    int64_t unix_ms;
+};
+
+enum image_state {
+    IMAGE_NEEDED,  /* not asked for yet, or to be asked again for the next start */
+    IMAGE_PULLING, /* asked; an answer will come */
+    IMAGE_READY,
+    IMAGE_FAILED,  /* retry at image_retry_ms */
+};
+
+enum net_state {
+    NET_NONE,
+    NET_ADDING, /* asked; an answer will come */
+    NET_UP,
+    NET_FAILED, /* retry at net_retry_ms */
+    NET_DELETING,
+};
+
+enum machine_state {
+    MACHINE_NONE,     /* never started, or the last attempt was put away */
+    MACHINE_STARTING, /* launch asked */
+    MACHINE_RUNNING,  /* the VMM executes */
+    MACHINE_EXITED,   /* ended by itself, or stopped; see exit */
+    MACHINE_FAILED,   /* could not be started; retry at restart_ms */
+};
+
+/* The end of an attempt: Kubernetes' ContainerStateTerminated. */
+struct machine_exit {
+    bool valid;
+    int32_t exit_code;
+    int32_t signal; /* 0: none */
+    char reason[OBSERVED_REASON_MAX]; /* Completed, Error, OOMKilled, ContainerStatusUnknown, ... */
+    char message[OBSERVED_TEXT_MAX];
+    int64_t started_ms; /* unix */
+    int64_t finished_ms;
+    char id[OBSERVED_ID_MAX];
+};
+
+struct container_observed {
+    enum image_state image;
+    enum machine_state machine;
+    char image_digest[OBSERVED_ID_MAX]; /* "sha256:..", empty until resolved [saved] */
+    char image_reason[OBSERVED_REASON_MAX]; /* ErrImagePull, ErrImageNeverPull, InvalidImageName.. */
+    char image_error[OBSERVED_TEXT_MAX];
+    uint32_t image_failures; /* in a row: its own back-off 10 s to 300 s (contract 3.7) */
+    uint64_t image_retry_ms; /* mono */
+
+    char id[OBSERVED_ID_MAX]; /* of the current attempt; new for each [saved] */
+    uint32_t attempt;         /* 0, 1, 2, ...: restartCount and the log file's number [saved] */
+    int64_t started_ms;       /* unix; valid in RUNNING [saved] */
+    struct machine_exit exit; /* of the current attempt, in MACHINE_EXITED [saved] */
+    struct machine_exit last; /* of the one before: lastState.terminated [saved] */
+    char start_reason[OBSERVED_REASON_MAX]; /* in MACHINE_FAILED: CreateContainerError, ... */
+    char start_error[OBSERVED_TEXT_MAX];
+    bool start_spec_error;    /* trying again cannot help unless image or spec change */
+    uint32_t crashes;         /* in a row, for CrashLoopBackOff: 0 means start at once [saved] */
+    uint64_t restart_ms;      /* mono; not before this [saved] */
+    bool ready;               /* as last reported; kept over an agent restart [saved] */
+
+    bool stop_sent;           /* a graceful stop was asked of this attempt [saved] */
+    bool kill_sent;           /* the hard kill was asked */
+    uint64_t stop_deadline_ms; /* mono; when stop_sent */
+};
+
+enum api_delete_state { API_DELETE_NONE, API_DELETE_SENT, API_DELETE_DONE };
+
+enum condition_type {
+    COND_READY_TO_START, /* PodReadyToStartContainers */
+    COND_INITIALIZED,
+    COND_READY,
+    COND_CONTAINERS_READY,
+    COND_SCHEDULED,
+    _COND_MAX,
+};
+
+struct condition_observed {
+    bool known;
+    bool status;
+    int64_t since_ms; /* unix: lastTransitionTime [saved] */
+};
+
+struct pod_observed {
+    enum net_state net;
+    char pod_ip[OBSERVED_IP_MAX]; /* kept when the network is gone: EndpointSlices need it [saved] */
+    char net_error[OBSERVED_TEXT_MAX];
+    uint32_t net_failures;
+    uint64_t net_retry_ms; /* mono */
+
+    int64_t start_ms;  /* unix: status.startTime, 0 until accepted; never changes [saved] */
+    bool gone;         /* the API object is gone: DELETED seen, or not in a complete list */
+    bool stopped_for_good; /* no container will start again: set once, never cleared [saved] */
+    bool cleaned;      /* state, cgroup and network of this Pod are off the host */
+    bool clean_sent;
+    enum api_delete_state api_delete;
+    uint64_t api_delete_retry_ms; /* mono */
+    bool terminal_acked; /* the API server has our terminal status */
+    struct condition_observed conditions[_COND_MAX];
+
+    struct container_observed *containers; /* spec.containers_len of them, owned by the caller */
+    size_t containers_len;
+};
+
+/* Called when a Pod is first seen. containers is a zeroed array owned by the caller. */
+void observe_init(struct pod_observed *obs, const struct pod_spec *spec,
+                  struct container_observed *containers, const struct now *now);
+
+void observe_image_pulling(struct container_observed *c);
+void observe_image_ready(struct container_observed *c, const char *digest);
+/* reason is one of contract 3.5's waiting reasons; the back-off is computed here. */
+void observe_image_failed(struct container_observed *c, const char *reason, const char *text,
+                          const struct now *now);
+
+void observe_net_adding(struct pod_observed *obs);
+void observe_net_up(struct pod_observed *obs, const char *pod_ip);
+void observe_net_failed(struct pod_observed *obs, const char *text, const struct now *now);
+void observe_net_deleting(struct pod_observed *obs);
+void observe_net_gone(struct pod_observed *obs);
+
+/* id is the new attempt's; the exit of the one before moves to last. */
+void observe_starting(struct container_observed *c, const char *id);
+void observe_running(struct container_observed *c, int64_t started_unix_ms);
+/* The launch itself failed; back-off as for a crash. spec_error: see container_observed. */
+void observe_start_failed(struct container_observed *c, const char *reason, const char *text,
+                          bool spec_error, const struct now *now);
+/* Ended. Decides reason (Completed/Error unless given), crash count and restart_ms, and asks for
+ * the image again when the policy is Always. A NULL reason lets the exit code decide. */
+void observe_exit(struct container_observed *c, const struct container_spec *spec,
+                  const struct machine_exit *exit, const struct now *now);
+/* The machine's whereabouts cannot be told (host reboot, shim vanished): 137. */
+void observe_lost(struct container_observed *c, const struct container_spec *spec,
+                  const struct now *now);
+
+/* Back-off of contract 3.7: 10 s doubling to 300 s. failures >= 1. */
+uint64_t backoff_ms(uint32_t failures);
+#define BACKOFF_RESET_MS 600000u /* ran so long: the next crash counts as the first */

@@ -1,0 +1,179 @@
+/* What the API says of a Pod, as compact structs: the input of provider/core, filled by k8s/.
+ * All strings and arrays live in the Pod's arena and are never NULL unless said; immutable after
+ * decoding. A new version of the object becomes a new pod_spec. No I/O, no allocation here. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER };
+enum pull_policy { PULL_ALWAYS, PULL_IF_NOT_PRESENT, PULL_NEVER };
+enum pod_phase { PHASE_PENDING, PHASE_RUNNING, PHASE_SUCCEEDED, PHASE_FAILED, PHASE_UNKNOWN };
+enum qos_class { QOS_BEST_EFFORT, QOS_BURSTABLE, QOS_GUARANTEED };
+enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_SCTP };
+
+struct key_value {
+    const char *key;
+    const char *value;
+};
+
+enum env_kind {
+    ENV_VALUE,      /* value, with $(VAR) still to be expanded */
+    ENV_FIELD,      /* value is fieldRef.fieldPath */
+    ENV_RESOURCE,   /* value is resourceFieldRef.resource; see container and divisor */
+    ENV_CONFIG_MAP, /* value is the key, ref the ConfigMap's name */
+    ENV_SECRET,     /* value is the key, ref the Secret's name */
+    ENV_FILE,       /* fileKeyRef */
+    ENV_UNKNOWN,
+};
+
+struct env_var {
+    enum env_kind kind;
+    const char *name;
+    const char *value;
+    const char *ref;       /* NULL unless said above; for ENV_RESOURCE the container, or NULL */
+    const char *divisor;   /* NULL: 1 */
+    bool optional;
+};
+
+struct container_port {
+    const char *name; /* NULL: none */
+    uint16_t container_port;
+    uint16_t host_port; /* 0: none */
+    const char *host_ip; /* NULL: any */
+    enum protocol protocol;
+};
+
+/* Amounts: CPU in thousandths of a core, memory and storage in bytes; -1: not given. */
+struct resources {
+    int64_t cpu_request_milli;
+    int64_t cpu_limit_milli;
+    int64_t memory_request_bytes;
+    int64_t memory_limit_bytes;
+    int64_t ephemeral_request_bytes;
+    int64_t ephemeral_limit_bytes;
+};
+
+struct volume_mount {
+    const char *name;
+    const char *mount_path;
+    bool read_only;
+};
+
+/* Features that a later issue adds or a unikernel cannot have; the first that is set and not
+ * honoured refuses the Pod (refuse.h). One bit a field, so that refusals are one table. */
+enum container_feature {
+    CF_LIVENESS_PROBE = 1u << 0,
+    CF_READINESS_PROBE = 1u << 1,
+    CF_STARTUP_PROBE = 1u << 2,
+    CF_POST_START = 1u << 3,
+    CF_PRE_STOP = 1u << 4,
+    CF_ENV_FROM = 1u << 5,
+    CF_VOLUME_DEVICES = 1u << 6,
+    CF_PRIVILEGED = 1u << 7,
+    CF_RESTART_POLICY = 1u << 8, /* container-level restartPolicy or restartPolicyRules */
+    CF_HUGEPAGES = 1u << 9,
+    CF_EXTENDED_RESOURCES = 1u << 10, /* a resource other than cpu, memory, ephemeral-storage */
+    CF_RESOURCE_CLAIMS = 1u << 11,
+};
+
+struct container_spec {
+    const char *name;
+    const char *image;
+    const char *const *command; /* ENTRYPOINT's replacement */
+    size_t command_len;
+    const char *const *args; /* CMD's replacement */
+    size_t args_len;
+    const char *working_dir; /* NULL: none */
+    const struct env_var *env;
+    size_t env_len;
+    const struct container_port *ports;
+    size_t ports_len;
+    const struct volume_mount *mounts;
+    size_t mounts_len;
+    struct resources resources;
+    enum pull_policy pull_policy;
+    uint32_t features; /* enum container_feature */
+    bool stdin_open;
+    bool tty;
+    bool log_fallback; /* terminationMessagePolicy: FallbackToLogsOnError */
+};
+
+enum pod_feature {
+    PF_HOST_NETWORK = 1u << 0,
+    PF_HOST_PID = 1u << 1,
+    PF_HOST_IPC = 1u << 2,
+    PF_SHARE_PROCESS_NAMESPACE = 1u << 3,
+    PF_EPHEMERAL_CONTAINERS = 1u << 4,
+    PF_RESOURCE_CLAIMS = 1u << 5,
+    PF_OS_NOT_LINUX = 1u << 6,
+    PF_USER_NAMESPACE = 1u << 7, /* hostUsers: false */
+    PF_WINDOWS_OPTIONS = 1u << 8,
+    PF_POD_RESOURCES = 1u << 9, /* pod-level spec.resources */
+    PF_ACTIVE_DEADLINE = 1u << 10,
+    PF_READINESS_GATES = 1u << 11,
+    PF_MIRROR = 1u << 12, /* annotation kubernetes.io/config.mirror: someone else's static Pod */
+};
+
+struct volume {
+    const char *name;
+    const char *type; /* the member that is set: "projected", "hostPath", "emptyDir", ... */
+    bool kube_api_access; /* the automatic service account volume, never a reason to refuse */
+};
+
+struct pod_spec {
+    const char *uid;
+    const char *ns;
+    const char *name;
+    const char *resource_version;
+    int64_t generation;
+    int64_t created_ms; /* unix; 0: unknown */
+    /* Deletion: 0 when deletionTimestamp is not set. The deadline is the timestamp itself. */
+    int64_t deletion_ms;          /* unix */
+    int64_t deletion_grace_s;     /* deletionGracePeriodSeconds; only with deletion_ms */
+    const struct key_value *labels;
+    size_t labels_len;
+    const struct key_value *annotations;
+    size_t annotations_len;
+
+    const char *node_name;
+    const char *service_account; /* NULL: none */
+    const char *runtime_class;   /* NULL: none */
+    const char *hostname;        /* NULL: the Pod's name */
+    const char *subdomain;       /* NULL */
+    const char *dns_policy;
+    const char *const *dns_servers; /* dnsConfig.nameservers */
+    size_t dns_servers_len;
+    const char *const *dns_searches;
+    size_t dns_searches_len;
+    const char *const *pull_secrets;
+    size_t pull_secrets_len;
+    enum restart_policy restart_policy;
+    int64_t grace_s; /* terminationGracePeriodSeconds */
+    int64_t active_deadline_s; /* 0: none */
+    int32_t priority;
+    int64_t overhead_cpu_milli; /* spec.overhead; 0: none */
+    int64_t overhead_memory_bytes;
+    uint32_t features; /* enum pod_feature */
+
+    const struct container_spec *containers;
+    size_t containers_len;
+    const struct container_spec *init_containers;
+    size_t init_containers_len;
+    const struct volume *volumes;
+    size_t volumes_len;
+
+    /* Of the status, only what the agent needs back. */
+    enum pod_phase api_phase;
+    int64_t api_start_ms;       /* status.startTime, unix; 0: not set */
+    bool api_scheduled;         /* the scheduler wrote PodScheduled=True */
+    uint32_t api_restart_count; /* of containers[0]: a floor when local state was lost */
+    enum qos_class api_qos;
+    uint64_t api_status_hash;   /* of the conditions and container states as the API holds them */
+};
+
+const char *pod_phase_to_string(enum pod_phase phase); /* "Pending", ... */
+const char *protocol_to_string(enum protocol protocol);
+/* The value, or NULL. */
+const char *key_value_find(const struct key_value *pairs, size_t len, const char *key);

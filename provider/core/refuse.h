@@ -1,0 +1,16 @@
+/* Which Pods are not run, and the sentence that says so: one table, published in docs/pod-api.md.
+ * Refused Pods stay Pending with a waiting reason and an event: rejecting them (phase Failed) makes a
+ * ReplicaSet create the next one at once (contract 3.5). */
+#pragma once
+
+#include "provider/core/step.h"
+
+struct refuse_env {
+    const char *runtime_handler; /* of the Pod's RuntimeClass; NULL: it has none */
+    bool runtime_class_missing;  /* it names a class that does not exist */
+    int64_t allocatable_memory_bytes;
+    int64_t allocatable_cpu_milli;
+};
+
+/* True and *ret filled when the Pod cannot be run. */
+bool pod_refuse(const struct pod_spec *spec, const struct refuse_env *env, struct refusal *ret);

@@ -1,0 +1,61 @@
+/* What is reported of a Pod, derived afresh each time from spec and observation (contract 3.2-3.5).
+ * k8s/ writes it as a strategic-merge patch. Pointers point into spec, observed or static text. */
+#pragma once
+
+#include "provider/core/step.h"
+
+enum container_state_kind { STATE_WAITING, STATE_RUNNING, STATE_TERMINATED };
+
+struct container_status {
+    const struct container_spec *spec;
+    enum container_state_kind state;
+    const char *reason;       /* waiting, terminated */
+    char message[OBSERVED_TEXT_MAX + 128];
+    int64_t started_ms;       /* running, unix */
+    const struct machine_exit *terminated; /* terminated */
+    const struct machine_exit *last;       /* NULL: none */
+    const char *id;           /* without "unikernel://"; "" before the first attempt */
+    const char *image_digest; /* "" until resolved */
+    uint32_t restart_count;
+    bool ready;
+    bool started;
+};
+
+struct condition_status {
+    enum condition_type type;
+    bool status;
+    int64_t since_ms;
+    const char *reason; /* NULL: none */
+    char message[256];  /* "": none */
+};
+
+#define STATUS_CONTAINERS_MAX 1 /* one machine a Pod until several are agreed on (design) */
+
+struct pod_status {
+    enum pod_phase phase;
+    const char *reason;  /* NULL: none */
+    const char *message; /* NULL: none */
+    const char *host_ip;
+    const char *pod_ip; /* "": none */
+    int64_t start_ms;
+    int64_t observed_generation;
+    struct condition_status conditions[_COND_MAX];
+    struct container_status containers[STATUS_CONTAINERS_MAX];
+    size_t containers_len; /* a refused Pod with several containers reports the first */
+};
+
+/* Fills ret; updates obs->conditions' transition times and containers' ready, nothing else. */
+void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
+                const struct refusal *refusal, const char *host_ip, const struct now *now,
+                struct pod_status *ret);
+
+/* Contract 3.3. */
+enum pod_phase pod_phase(const struct pod_spec *spec, const struct pod_observed *obs,
+                         const struct refusal *refusal);
+
+/* How long an intermediate status may wait to be coalesced with the next one, in ms: 0 for a status
+ * that someone waits for (Ready, terminal, an error), up to STATUS_COALESCE_MS for "creating". */
+#define STATUS_COALESCE_MS 100
+uint32_t pod_status_delay_ms(const struct pod_status *status);
+
+const char *condition_type_to_string(enum condition_type type);

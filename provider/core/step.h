@@ -1,0 +1,46 @@
+/* The one decision: what is to be done for a Pod now. Total, idempotent (the same input twice gives
+ * the same list), without hidden state. Every kubelet rule is a row in tests/unit/test_step.c. */
+#pragma once
+
+#include "provider/core/observed.h"
+
+#define ACTIONS_MAX 16 /* most that one step can ask for; more containers come with the next issue */
+#define DEADLINE_NONE UINT64_MAX
+
+enum action_kind {
+    ACTION_PULL,       /* container; -> observe_image_pulling, then _ready or _failed */
+    ACTION_NET_ADD,    /* -> observe_net_adding, then _up or _failed */
+    ACTION_LAUNCH,     /* container, attempt; -> observe_starting, then _running or _start_failed */
+    ACTION_STOP,       /* container, grace_ms: ask the guest to end; -> stop_sent, stop_deadline_ms */
+    ACTION_KILL,       /* container: end the VMM now; -> kill_sent */
+    ACTION_NET_DEL,    /* -> observe_net_deleting, then _gone */
+    ACTION_API_DELETE, /* final DELETE, grace 0, uid precondition; -> api_delete */
+    ACTION_CLEAN,      /* remove directories, cgroup, state file; -> clean_sent, cleaned */
+    ACTION_FORGET,     /* drop the Pod from memory; nothing of it is left */
+    _ACTION_MAX,
+};
+
+struct action {
+    enum action_kind kind;
+    uint32_t container; /* index into spec->containers */
+    uint32_t attempt;   /* ACTION_LAUNCH */
+    int64_t grace_ms;   /* ACTION_STOP */
+};
+
+/* Why the agent will not run this Pod at all; see refuse.h. NULL members: it will. */
+struct refusal {
+    const char *reason; /* container waiting reason */
+    char message[OBSERVED_TEXT_MAX];
+};
+
+/* Returns the number of actions written to out, <= ACTIONS_MAX. *ret_deadline_ms: call again then
+ * (mono) even if nothing happens, DEADLINE_NONE for never. refusal may be NULL: none. */
+size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
+                const struct refusal *refusal, const struct now *now,
+                struct action out[ACTIONS_MAX], uint64_t *ret_deadline_ms);
+
+/* Whether a container that ended so is started again (contract 3.3, last paragraph). */
+bool container_will_restart(const struct pod_spec *spec, const struct container_spec *container,
+                            const struct machine_exit *exit);
+
+const char *action_kind_to_string(enum action_kind kind);

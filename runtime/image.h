@@ -1,0 +1,86 @@
+/* Images: reference -> verified, unpacked kernel and initrd on disk, and the image's configuration.
+ * Sources: a registry over HTTP(S) with the bearer token flow, and OCI layouts on this disk. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct fetcher;
+struct uv_loop_s;
+
+enum image_policy { IMAGE_ALWAYS, IMAGE_IF_NOT_PRESENT, IMAGE_NEVER };
+
+/* An unpacked image. Owned by the store, alive while it is referenced (image_ref/image_unref).
+ * Strings never NULL unless said. */
+struct image {
+    const char *reference;  /* as asked for */
+    const char *digest;     /* "sha256:..": of the manifest, what kubectl shows as imageID */
+    const char *name;       /* repository without tag: imageID is name@digest */
+    const char *kernel;     /* path, NULL when the image has none */
+    const char *initrd;     /* path, NULL when it has none */
+    const char *guest_kind; /* "unikraft", "linux": label or platform decides; see guest.h */
+    const char *os;         /* platform as packed: qemu, kvm, linux, ... */
+    const char *architecture;
+    const char *const *os_features; /* CONFIG_X=y */
+    size_t os_features_len;
+    const char *const *entrypoint;
+    size_t entrypoint_len;
+    const char *const *cmd;
+    size_t cmd_len;
+    const char *const *env;
+    size_t env_len;
+    uint64_t size_bytes; /* of all layers, as stored in the registry */
+};
+
+struct image_store_config {
+    const char *dir;            /* everything of the store is below it */
+    const char *const *layouts; /* OCI image layout directories, searched first; may be empty */
+    size_t layouts_len;
+    const char *const *insecure_registries; /* host[:port]: plain HTTP allowed */
+    size_t insecure_registries_len;
+    const char *registry_ca_file; /* NULL: system */
+};
+
+struct image_store;
+
+int image_store_open(struct uv_loop_s *loop, const struct fetcher *fetcher,
+                     const struct image_store_config *config, struct image_store **ret,
+                     struct err *err);
+void image_store_close(struct image_store *store);
+
+struct image_pull; /* a pull under way */
+
+struct image_result {
+    struct image *image; /* a reference for the caller, on success */
+    const char *reason;  /* on failure: ErrImagePull, ErrImageNeverPull, InvalidImageName,
+                          * RegistryUnavailable, CreateContainerError (no kernel for this host) */
+    const char *error;   /* on failure: one sentence */
+    bool pulled;         /* false: was present already */
+    uint64_t took_ms;
+    uint64_t bytes;      /* of layers */
+};
+
+typedef void (*image_done)(void *userdata, const struct image_result *result);
+
+/* Never calls back before it returned. Concurrent pulls of one reference share one download.
+ * user/password: basic credentials for the registry, NULL: anonymous. */
+struct image_pull *image_pull_start(struct image_store *store, const char *reference,
+                                    enum image_policy policy, const char *user,
+                                    const char *password, image_done done, void *userdata);
+void image_pull_cancel(struct image_pull *pull); /* no callback afterwards */
+
+/* For re-adoption after a restart: the unpacked image of a digest, without network. NULL: not here. */
+struct image *image_find(struct image_store *store, const char *name, const char *digest);
+struct image *image_ref(struct image *image);
+void image_unref(struct image *image); /* NULL is accepted */
+
+/* For Node.status.images: at most max, biggest first. Returns the count. */
+struct image_listing {
+    const char *name;   /* valid until the store changes */
+    const char *tag;    /* "" when pulled by digest */
+    const char *digest;
+    uint64_t size_bytes;
+};
+size_t image_list(struct image_store *store, struct image_listing *out, size_t max);

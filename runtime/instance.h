@@ -1,0 +1,89 @@
+/* One running machine through its unikubelet-shim. The shim is started detached and outlives us; its
+ * directory (below config.dir, named by the instance id) holds: shim.sock, control.sock, meta (key=
+ * value lines), exit (written once, atomically, when the VMM ended), vmm.log (its standard error). */
+#pragma once
+
+#include "runtime/guest.h"
+
+struct uv_loop_s;
+struct err;
+
+struct instance_config {
+    const char *dir;       /* /run/unikubelet/i */
+    const char *shim;      /* path of the binary */
+    const struct vmm_ops *vmm;
+    struct vmm_config vmm_config;
+    uint32_t vmm_uid;      /* the VMM runs as this user and group; 0: as the agent */
+    uint32_t vmm_gid;
+    const char *cgroup;    /* parent below each controller, "unikubelet"; NULL: no cgroups */
+};
+
+struct instances;
+struct instance;
+
+struct instance_spec {
+    const char *id;         /* 32 hex digits, unique for ever */
+    const char *pod_uid;    /* kept in meta, for re-adoption and orphan search */
+    const char *container;
+    uint32_t attempt;
+    const char *netns;      /* path; NULL: no network */
+    const char *log_path;   /* CRI log file; directories are made */
+    const struct guest_ops *guest;
+    struct vmm_machine machine;
+    uint64_t memory_limit_bytes; /* of the cgroup: guest and VMM; 0: none */
+    int64_t cpu_limit_milli;     /* -1: none */
+    int64_t cpu_request_milli;   /* -1: none */
+};
+
+struct instance_end {
+    struct guest_exit exit;
+    bool oom;            /* the machine's cgroup killed it */
+    int64_t started_ms;  /* unix */
+    int64_t finished_ms;
+};
+
+struct instance_ops {
+    /* The VMM executes. */
+    void (*on_running)(void *userdata, int64_t started_unix_ms);
+    /* Could not be started; the instance is spent. */
+    void (*on_failed)(void *userdata, const struct err *err);
+    /* Ended. Exactly one of on_failed, on_exit, on_lost is the last callback. */
+    void (*on_exit)(void *userdata, const struct instance_end *end);
+    /* The shim is gone without an exit record: killed, or the host was reset. */
+    void (*on_lost)(void *userdata);
+};
+
+int instances_open(struct uv_loop_s *loop, const struct instance_config *config,
+                   struct instances **ret, struct err *err);
+/* Leaves all machines running. */
+void instances_close(struct instances *all);
+
+/* Never calls back before it returned. Strings of spec are copied. */
+int instance_launch(struct instances *all, const struct instance_spec *spec,
+                    const struct instance_ops *ops, void *userdata, struct instance **ret,
+                    struct err *err);
+/* What is on this host, from the directories alone; meta that cannot be read is set aside as
+ * <id>.bad and its shim killed. */
+struct instance_found {
+    char id[72];
+    char pod_uid[64];
+    char container[64];
+    uint32_t attempt;
+    bool running; /* the shim answers */
+};
+int instances_find(struct instances *all, struct instance_found **ret, size_t *ret_len,
+                   struct err *err);
+/* Takes a found one over: on_running (again, with the original time) or on_exit/on_lost follows. */
+int instance_adopt(struct instances *all, const char *id, const struct instance_ops *ops,
+                   void *userdata, struct instance **ret, struct err *err);
+
+/* Asks by the guest's own channel; -ENOTSUP when it has none (kill instead). */
+int instance_stop(struct instance *instance);
+/* SIGKILL to the VMM, through the shim; on_exit follows. Kills a shim that does not answer. */
+void instance_kill(struct instance *instance);
+/* Forgets the handle; the machine, if any, is untouched. */
+void instance_release(struct instance *instance);
+/* Removes the directory and cgroup of an ended one. */
+int instance_remove(struct instances *all, const char *id, struct err *err);
+/* Pid of the VMM, 0 when unknown. For statistics. */
+int instance_pid(const struct instance *instance);

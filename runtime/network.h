@@ -1,0 +1,68 @@
+/* A network namespace per Pod, CNI in it, and a tap joined to the CNI interface by tc, so that the
+ * guest itself has the Pod's IP, MAC and MTU. Everything can be undone from the uid alone, after any
+ * crash: names are derived from it and CNI results are kept on disk. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct uv_loop_s;
+
+#define NETWORK_TAP_NAME "tap0" /* inside the Pod's netns */
+
+struct network_config {
+    const char *conf_dir;   /* /etc/cni/net.d: first *.conflist or *.conf by name wins */
+    const char *const *bin_dirs;
+    size_t bin_dirs_len;
+    const char *netns_dir;  /* /run/netns */
+    const char *state_dir;  /* for CNI results and our default conflist */
+    const char *pod_cidr;   /* for the default conflist, when conf_dir has none */
+    const char *bridge;     /* name of the default bridge, "unik0" */
+};
+
+struct network;
+
+int network_open(struct uv_loop_s *loop, const struct network_config *config, struct network **ret,
+                 struct err *err);
+void network_close(struct network *network);
+/* Whether Pods can get a network now; the text is for the Node's Ready condition. */
+int network_check(struct network *network, struct err *err);
+
+struct network_port {
+    uint16_t container_port;
+    uint16_t host_port;
+    const char *host_ip; /* "" any */
+    const char *protocol; /* "tcp", "udp" */
+};
+
+struct network_pod {
+    const char *uid;
+    const char *ns;
+    const char *name;
+    const struct network_port *ports;
+    size_t ports_len;
+};
+
+struct network_result {
+    char netns[256]; /* path */
+    char ip[46];
+    uint32_t prefix_len;
+    char gateway[46]; /* "" none */
+    char mac[18];
+    uint32_t mtu;
+};
+
+typedef void (*network_done)(void *userdata, int result, const struct network_result *net,
+                             const char *error);
+
+/* Never calls back before it returned; exactly one callback. Adding what is there already answers
+ * from the kept result (re-adoption). del of what is absent succeeds; it retries nothing itself. */
+void network_add(struct network *network, const struct network_pod *pod, network_done done,
+                 void *userdata);
+void network_del(struct network *network, const char *uid, network_done done, void *userdata);
+/* The kept result of a Pod whose network is up, without asking CNI; -ENOENT. */
+int network_load(struct network *network, const char *uid, struct network_result *ret);
+/* uids that have anything left on this host: for finding orphans. Strings malloc'd, array too. */
+int network_list(struct network *network, char ***ret_uids, size_t *ret_len);
