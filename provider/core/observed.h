@@ -6,7 +6,7 @@
 
 #include "provider/core/pod.h"
 
-#define OBSERVED_TEXT_MAX 384   /* an error or last console line, for a container's message */
+#define OBSERVED_TEXT_MAX 256   /* an error or last console line, for a container's message */
 #define OBSERVED_ID_MAX 72      /* instance id or image digest with "sha256:" */
 #define OBSERVED_REASON_MAX 40
 #define OBSERVED_IP_MAX 46      /* INET6_ADDRSTRLEN */

@@ -13,6 +13,9 @@ enum pod_phase { PHASE_PENDING, PHASE_RUNNING, PHASE_SUCCEEDED, PHASE_FAILED, PH
 enum qos_class { QOS_BEST_EFFORT, QOS_BURSTABLE, QOS_GUARANTEED };
 enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_SCTP };
 
+/* A condition as the API holds it. */
+enum api_condition { API_CONDITION_ABSENT, API_CONDITION_FALSE, API_CONDITION_TRUE };
+
 struct key_value {
     const char *key;
     const char *value;
@@ -170,7 +173,7 @@ struct pod_spec {
     bool api_scheduled;         /* the scheduler wrote PodScheduled=True */
     uint32_t api_restart_count; /* of containers[0]: a floor when local state was lost */
     enum qos_class api_qos;
-    uint64_t api_status_hash;   /* of the conditions and container states as the API holds them */
+    enum api_condition api_ready; /* the Ready condition: others may have written it */
 };
 
 const char *pod_phase_to_string(enum pod_phase phase); /* "Pending", ... */

@@ -1,0 +1,55 @@
+/* One Pod in the agent's memory: decoded spec, observation, and what was last told to the API
+ * server. Owned by reconcile; others see it only inside a call. */
+#pragma once
+
+#include "base/log.h"
+#include "provider/core/refuse.h"
+#include "provider/core/status.h"
+
+struct arena;
+
+#define POD_VERSION_MAX 24 /* resourceVersion: a decimal 64-bit number today */
+#define POD_IMAGE_NAME_MAX 256
+
+enum pod_origin {
+    POD_FROM_STATE, /* restored from the state directory; the API's word on it is awaited */
+    POD_FROM_API,
+};
+
+enum patch_state { PATCH_IDLE, PATCH_SENT };
+
+struct pod {
+    struct arena *arena; /* holds spec */
+    const struct pod_spec *spec;
+    enum pod_origin origin;
+    struct pod_observed obs;
+    struct container_observed containers[STATUS_CONTAINERS_MAX];
+    char image_names[STATUS_CONTAINERS_MAX][POD_IMAGE_NAME_MAX]; /* repository, for imageID [saved] */
+    bool refused;
+    struct refusal refusal; /* when refused */
+    bool refusal_told;      /* its event was posted */
+    bool listed;            /* seen since the last relist began */
+
+    struct pod *dirty_next;
+    bool dirty;
+    uint64_t deadline_ms; /* mono: step again then */
+
+    enum patch_state patch;
+    bool patch_terminal;     /* the one under way reports the end of everything */
+    uint64_t sent_hash;      /* of the patch under way */
+    uint64_t acked_hash;     /* of the last that the API server took; 0: none */
+    char acked_version[POD_VERSION_MAX];
+    bool acked_ready;        /* Ready as acknowledged */
+    uint64_t status_due_ms;  /* mono: coalesced until then; 0: nothing waits */
+    uint32_t patch_failures; /* in a row */
+    uint64_t saved_hash;     /* of the record in the state directory */
+    enum waiting_told { TOLD_NOTHING, TOLD_PULL_BACKOFF, TOLD_CRASH_BACKOFF } told;
+
+    void *machine; /* the world's own data for this Pod, or NULL */
+};
+
+/* For log lines. */
+static inline struct log_ctx pod_log(const struct pod *pod)
+{
+    return (struct log_ctx){.ns = pod->spec->ns, .name = pod->spec->name, .uid = pod->spec->uid};
+}
