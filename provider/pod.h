@@ -39,10 +39,11 @@ struct pod {
     uint64_t sent_hash;      /* of the patch under way */
     uint64_t acked_hash;     /* of the last that the API server took; 0: none */
     char acked_version[POD_VERSION_MAX];
-    bool acked_ready;        /* Ready as acknowledged */
+    bool sent_ready;         /* Ready in the patch under way ... */
+    bool acked_ready;        /* ... and as acknowledged */
     uint64_t status_due_ms;  /* mono: coalesced until then; 0: nothing waits */
     uint32_t patch_failures; /* in a row */
-    uint64_t saved_hash;     /* of the record in the state directory */
+    bool same_boot;          /* of a restored one: the host was not started anew since */
     enum waiting_told { TOLD_NOTHING, TOLD_PULL_BACKOFF, TOLD_CRASH_BACKOFF } told;
 
     void *machine; /* the world's own data for this Pod, or NULL */

@@ -64,8 +64,10 @@ int reconcile_restore(struct reconcile *r, const char *uid, const char *data, si
 /* A machine or network without a record: an orphan unless the API names it. */
 void reconcile_restore_bare(struct reconcile *r, const char *uid, const char *container,
                             const char *id, uint32_t attempt);
-/* After all of the above: what was not reported as running is lost. */
-void reconcile_restored(struct reconcile *r);
+/* After all of the above. found says whether an attempt left anything on this host: one that did not
+ * was never started (same boot) or is lost (the host was started anew). */
+void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const char *id),
+                        void *userdata);
 
 /* From the watch. reconcile takes the arena over. */
 void reconcile_relist(struct reconcile *r);

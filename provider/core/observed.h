@@ -80,15 +80,6 @@ struct container_observed {
 
 enum api_delete_state { API_DELETE_NONE, API_DELETE_SENT, API_DELETE_DONE };
 
-enum condition_type {
-    COND_READY_TO_START, /* PodReadyToStartContainers */
-    COND_INITIALIZED,
-    COND_READY,
-    COND_CONTAINERS_READY,
-    COND_SCHEDULED,
-    _COND_MAX,
-};
-
 struct condition_observed {
     bool known;
     bool status;

@@ -13,8 +13,22 @@ enum pod_phase { PHASE_PENDING, PHASE_RUNNING, PHASE_SUCCEEDED, PHASE_FAILED, PH
 enum qos_class { QOS_BEST_EFFORT, QOS_BURSTABLE, QOS_GUARANTEED };
 enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_SCTP };
 
-/* A condition as the API holds it. */
-enum api_condition { API_CONDITION_ABSENT, API_CONDITION_FALSE, API_CONDITION_TRUE };
+/* The Pod conditions that the agent owns (contract 3.2). */
+enum condition_type {
+    COND_READY_TO_START, /* PodReadyToStartContainers */
+    COND_INITIALIZED,
+    COND_READY,
+    COND_CONTAINERS_READY,
+    COND_SCHEDULED,
+    _COND_MAX,
+};
+
+/* One of them as the API holds it: others may have written it. */
+struct api_condition {
+    bool known;
+    bool status;
+    int64_t since_ms; /* unix: lastTransitionTime */
+};
 
 struct key_value {
     const char *key;
@@ -173,7 +187,7 @@ struct pod_spec {
     bool api_scheduled;         /* the scheduler wrote PodScheduled=True */
     uint32_t api_restart_count; /* of containers[0]: a floor when local state was lost */
     enum qos_class api_qos;
-    enum api_condition api_ready; /* the Ready condition: others may have written it */
+    struct api_condition api_conditions[_COND_MAX];
 };
 
 const char *pod_phase_to_string(enum pod_phase phase); /* "Pending", ... */

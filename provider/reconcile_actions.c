@@ -1,0 +1,194 @@
+/* Carries out single actions of provider/core and posts the status. Part of reconcile. */
+#include "provider/reconcile_priv.h"
+
+#include "base/json.h"
+#include "base/str.h"
+#include "k8s/codec.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
+{
+    struct container_observed *c = &pod->obs.containers[index];
+    char before[OBSERVED_ID_MAX];
+    char id[OBSERVED_ID_MAX];
+    str_copy(before, sizeof(before), c->id);
+    r->ops->new_id(r->world, id);
+    observe_starting(c, id);
+    /* On disk before the machine exists: whatever happens now, it is found again. */
+    int result = pod_save(r, pod);
+    if (result < 0) {
+        struct now now = r->ops->now(r->world);
+        char text[OBSERVED_TEXT_MAX];
+        str_fmt(text, sizeof(text), "cannot write the state directory: %s", strerror(-result));
+        observe_start_failed(c, "CreateContainerError", text, false, &now);
+        pod_event(r, pod, (int)index, true, "Failed", "Error: %s", text);
+        return;
+    }
+    if (before[0])
+        r->ops->put_away(r->world, pod, index, before);
+    pod->told = TOLD_NOTHING;
+    r->ops->launch(r->world, pod, index, id);
+}
+
+static void tell_killing(struct reconcile *r, struct pod *pod, uint32_t index)
+{
+    const struct container_observed *c = &pod->obs.containers[index];
+    if (!c->stop_sent && !c->kill_sent && !pod->obs.gone)
+        pod_event(r, pod, (int)index, false, "Killing", "Stopping container %s",
+                  pod->spec->containers[index].name);
+}
+
+static void act_stop(struct reconcile *r, struct pod *pod, const struct action *action)
+{
+    struct container_observed *c = &pod->obs.containers[action->container];
+    struct now now = r->ops->now(r->world);
+    tell_killing(r, pod, action->container);
+    int result = r->ops->stop(r->world, pod, action->container);
+    c->stop_sent = true;
+    c->stop_deadline_ms = now.mono_ms + (uint64_t)(action->grace_ms > 0 ? action->grace_ms : 0);
+    if (result < 0) {
+        /* Waiting out the grace for a guest that cannot hear would only cost time. */
+        c->stop_deadline_ms = now.mono_ms;
+        if (result == -ENOTSUP && action->grace_ms > 0)
+            pod_event(r, pod, (int)action->container, false, "NoGracefulStop",
+                      "The guest of container %s has no channel for a stop request; "
+                      "its machine is ended at once",
+                      pod->spec->containers[action->container].name);
+    }
+}
+
+bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action)
+{
+    switch (action->kind) {
+    case ACTION_PULL:
+        observe_image_pulling(&pod->obs.containers[action->container]);
+        r->ops->pull(r->world, pod, action->container);
+        break;
+    case ACTION_NET_ADD:
+        observe_net_adding(&pod->obs);
+        r->ops->net_add(r->world, pod);
+        break;
+    case ACTION_LAUNCH:
+        act_launch(r, pod, action->container);
+        break;
+    case ACTION_STOP:
+        act_stop(r, pod, action);
+        break;
+    case ACTION_KILL:
+        tell_killing(r, pod, action->container);
+        pod->obs.containers[action->container].kill_sent = true;
+        r->ops->kill(r->world, pod, action->container);
+        break;
+    case ACTION_NET_DEL:
+        observe_net_deleting(&pod->obs);
+        r->ops->net_del(r->world, pod);
+        break;
+    case ACTION_API_DELETE:
+        pod->obs.api_delete = API_DELETE_SENT;
+        r->ops->delete_pod(r->world, pod);
+        break;
+    case ACTION_CLEAN:
+        pod->obs.clean_sent = true;
+        r->ops->clean(r->world, pod);
+        break;
+    case ACTION_FORGET:
+        (void)r->ops->unsave(r->world, pod->spec->uid);
+        pod_free(r, pod);
+        return false;
+    case _ACTION_MAX:
+        break;
+    }
+    return true;
+}
+
+/* Back-offs are told once each, when they first show in the status. */
+static void tell_backoff(struct reconcile *r, struct pod *pod, const struct pod_status *status)
+{
+    if (status->containers_len == 0 || status->containers[0].state != STATE_WAITING)
+        return;
+    const struct container_spec *c = &pod->spec->containers[0];
+    const char *reason = status->containers[0].reason;
+    if (str_eq(reason, "ImagePullBackOff") && pod->told != TOLD_PULL_BACKOFF) {
+        pod->told = TOLD_PULL_BACKOFF;
+        pod_event(r, pod, 0, false, "BackOff", "Back-off pulling image \"%s\"", c->image);
+        pod_event(r, pod, 0, true, "Failed", "Error: ImagePullBackOff");
+    } else if (str_eq(reason, "CrashLoopBackOff") && pod->told != TOLD_CRASH_BACKOFF) {
+        pod->told = TOLD_CRASH_BACKOFF;
+        pod_event(r, pod, 0, true, "BackOff",
+                  "Back-off restarting failed container %s in pod %s_%s(%s)", c->name,
+                  pod->spec->name, pod->spec->ns, pod->spec->uid);
+    }
+}
+
+/* Nothing of the Pod executes any more, nor will: what is reported now is the last word. */
+static bool is_last_word(const struct pod *pod)
+{
+    for (size_t i = 0; i < pod->obs.containers_len; i++) {
+        enum machine_state state = pod->obs.containers[i].machine;
+        if (state == MACHINE_STARTING || state == MACHINE_RUNNING)
+            return false;
+    }
+    return pod->obs.stopped_for_good || pod->spec->deletion_ms != 0;
+}
+
+/* The API's Ready differs from what it acknowledged to us: the node lifecycle controller writes
+ * Ready=False on the Pods of a silent Node and never sets it back (contract 1.5). */
+static bool overwritten(const struct pod *pod)
+{
+    const struct api_condition *ready = &pod->spec->api_conditions[COND_READY];
+    const char *seen = pod->spec->resource_version;
+    size_t seen_len = strlen(seen);
+    size_t acked_len = strlen(pod->acked_version);
+    bool older = seen_len != acked_len ? seen_len < acked_len : strcmp(seen, pod->acked_version) <= 0;
+    return !older && (!ready->known || ready->status != pod->acked_ready);
+}
+
+static bool find_ready(const struct pod_status *status)
+{
+    for (int i = 0; i < _COND_MAX; i++) {
+        if (status->conditions[i].type == COND_READY)
+            return status->conditions[i].status;
+    }
+    return false;
+}
+
+void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
+{
+    struct pod_status status;
+    if (pod->obs.gone || pod->patch == PATCH_SENT || pod->obs.api_delete == API_DELETE_DONE)
+        return;
+    pod_status(pod->spec, &pod->obs, pod->refused ? &pod->refusal : NULL, r->host_ip, now,
+               &status);
+    const char *names[STATUS_CONTAINERS_MAX];
+    for (size_t i = 0; i < STATUS_CONTAINERS_MAX; i++)
+        names[i] = pod->image_names[i];
+    buf_reset(&r->patch);
+    codec_pod_status(pod->spec, &status, names, &r->patch);
+    if (r->patch.overflow)
+        return;
+    tell_backoff(r, pod, &status);
+    uint64_t hash = str_hash(buf_str(&r->patch), r->patch.len);
+    if (hash == pod->acked_hash && !overwritten(pod)) {
+        pod->status_due_ms = 0;
+        if (is_last_word(pod) && !pod->obs.terminal_acked) {
+            pod->obs.terminal_acked = true;
+            pod_dirty(r, pod);
+        }
+        return;
+    }
+    uint32_t delay = pod->patch_failures ? 0 : pod_status_delay_ms(&status);
+    if (pod->status_due_ms == 0 && delay)
+        pod->status_due_ms = now->mono_ms + delay;
+    else if (!pod->patch_failures && !delay)
+        pod->status_due_ms = 0;
+    if (now->mono_ms < pod->status_due_ms)
+        return;
+    pod->status_due_ms = 0;
+    pod->patch = PATCH_SENT;
+    pod->sent_hash = hash;
+    pod->sent_ready = find_ready(&status);
+    pod->patch_terminal = is_last_word(pod);
+    r->ops->patch_status(r->world, pod, buf_str(&r->patch), r->patch.len);
+}

@@ -1,0 +1,52 @@
+/* What the files of reconcile share. Nobody else includes this. */
+#pragma once
+
+#include "base/buf.h"
+#include "provider/reconcile.h"
+
+struct map;
+
+#define PATCH_MAX (256 * 1024)   /* a status patch; texts in it are all bounded */
+#define RECORD_MAX (64 * 1024)   /* a state record; the same */
+#define STEP_ROUNDS_MAX 8        /* steps of one Pod in a turn: each makes progress or ends it */
+#define PATCH_BACKOFF_MS 500u    /* first pause after a failed status PATCH, doubling ... */
+#define PATCH_BACKOFF_MS_MAX 10000u
+#define DELETE_RETRY_MS 2000u    /* pause after a failed final DELETE; retried for ever */
+
+struct reconcile {
+    const struct world_ops *ops;
+    void *world;
+    char *host_ip;
+    struct map *by_uid;
+    struct map *by_name; /* "ns/name": the newest Pod of that name */
+    struct pod *dirty_head, **dirty_tail;
+    uint64_t deadline_ms; /* earliest of all Pods, may be too early */
+    bool synced;          /* a complete list was seen: only then may anything be ended */
+    struct buf patch;
+    struct buf record;
+};
+
+void pod_dirty(struct reconcile *r, struct pod *pod);
+/* A new Pod in the tables, from a decoded or a minimal spec. */
+struct pod *pod_insert(struct reconcile *r, struct arena *arena, const struct pod_spec *spec,
+                       enum pod_origin origin);
+void pod_free(struct reconcile *r, struct pod *pod);
+/* Writes the Pod's record; 0 or negative errno. */
+int pod_save(struct reconcile *r, struct pod *pod);
+/* Carries one action out; false when the Pod is no more. */
+bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action);
+/* Posts the status when it is due; may set pod->status_due_ms. */
+void pod_report(struct reconcile *r, struct pod *pod, const struct now *now);
+void pod_event(struct reconcile *r, struct pod *pod, int container, bool warning,
+               const char *reason, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/* record.c: the text of a record and back. The minimal spec is made in arena. */
+void record_encode(const struct pod *pod, struct buf *out);
+struct record {
+    const struct pod_spec *spec;
+    struct pod_observed obs;
+    struct container_observed containers[STATUS_CONTAINERS_MAX];
+    char image_names[STATUS_CONTAINERS_MAX][POD_IMAGE_NAME_MAX];
+};
+int record_decode(const char *data, size_t len, bool same_boot, struct arena *arena,
+                  struct record *ret);

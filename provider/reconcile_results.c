@@ -1,0 +1,344 @@
+/* What comes in: Pods from the watch, answers of the world, what a former agent left behind. Each
+ * function records and marks the Pod dirty; nothing is decided here. Part of reconcile. */
+#include "provider/reconcile_priv.h"
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <string.h>
+
+int reconcile_restore(struct reconcile *r, const char *uid, const char *data, size_t len,
+                      bool same_boot)
+{
+    struct arena *arena = arena_new(1024);
+    struct record record;
+    int result = record_decode(data, len, same_boot, arena, &record);
+    if (result == 0 && !str_eq(record.spec->uid, uid))
+        result = -EBADMSG;
+    if (result < 0) {
+        arena_free(arena);
+        return result;
+    }
+    struct pod *pod = pod_insert(r, arena, record.spec, POD_FROM_STATE);
+    pod->obs = record.obs;
+    memcpy(pod->containers, record.containers, sizeof(pod->containers));
+    memcpy(pod->image_names, record.image_names, sizeof(pod->image_names));
+    pod->obs.containers = pod->containers;
+    pod->same_boot = same_boot;
+    return 0;
+}
+
+void reconcile_restore_bare(struct reconcile *r, const char *uid, const char *container,
+                            const char *id, uint32_t attempt)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod) {
+        struct arena *arena = arena_new(1024);
+        struct pod_spec *spec = arena_alloc(arena, sizeof(*spec));
+        struct container_spec *c = arena_alloc(arena, sizeof(*c));
+        c->name = arena_strdup(arena, container ? container : "");
+        c->image = "";
+        spec->uid = arena_strdup(arena, uid);
+        spec->ns = spec->name = spec->resource_version = spec->node_name = "";
+        spec->dns_policy = "";
+        spec->containers = c;
+        spec->containers_len = 1;
+        pod = pod_insert(r, arena, spec, POD_FROM_STATE);
+        pod->same_boot = true;
+    }
+    struct container_observed *c = &pod->containers[0];
+    if (id && str_empty(c->id)) {
+        observe_starting(c, id);
+        c->attempt = attempt;
+    }
+}
+
+void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const char *id),
+                        void *userdata)
+{
+    void *value;
+    const char *key;
+    struct now now = r->ops->now(r->world);
+    for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);) {
+        struct pod *pod = value;
+        struct container_observed *c = &pod->containers[0];
+        if (c->machine != MACHINE_STARTING || found(userdata, c->id))
+            continue;
+        if (pod->same_boot)
+            c->machine = MACHINE_NONE; /* the agent ended between the record and the launch */
+        else
+            observe_lost(c, &pod->spec->containers[0], &now);
+    }
+}
+
+void reconcile_relist(struct reconcile *r)
+{
+    void *value;
+    const char *key;
+    for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);)
+        ((struct pod *)value)->listed = false;
+}
+
+static void seed_from_api(struct pod *pod)
+{
+    const struct pod_spec *spec = pod->spec;
+    if (!pod->obs.start_ms && spec->api_start_ms)
+        pod->obs.start_ms = spec->api_start_ms;
+    for (int i = 0; i < _COND_MAX; i++) {
+        if (pod->obs.conditions[i].known || !spec->api_conditions[i].known)
+            continue;
+        pod->obs.conditions[i].known = true;
+        pod->obs.conditions[i].status = spec->api_conditions[i].status;
+        pod->obs.conditions[i].since_ms = spec->api_conditions[i].since_ms;
+    }
+}
+
+void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_spec *spec)
+{
+    struct pod *pod = map_get(r->by_uid, spec->uid);
+    if (!pod) {
+        pod = pod_insert(r, arena, spec, POD_FROM_API);
+        seed_from_api(pod);
+        if (spec->api_phase == PHASE_SUCCEEDED || spec->api_phase == PHASE_FAILED)
+            pod->obs.stopped_for_good = true;
+    } else {
+        bool changed = pod->spec->generation != spec->generation;
+        struct arena *old = pod->arena;
+        bool renamed = pod->origin == POD_FROM_STATE;
+        pod->arena = arena;
+        pod->spec = spec;
+        arena_free(old);
+        if (renamed) {
+            char *key = xasprintf("%s/%s", spec->ns, spec->name);
+            map_set(r->by_name, key, pod);
+            free(key);
+            pod->origin = POD_FROM_API;
+            seed_from_api(pod);
+        }
+        if (changed)
+            pod->refusal_told = false;
+    }
+    pod->listed = true;
+    pod_dirty(r, pod);
+}
+
+void reconcile_pod_gone(struct reconcile *r, const char *uid)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod)
+        return;
+    pod->obs.gone = true;
+    pod_dirty(r, pod);
+}
+
+void reconcile_synced(struct reconcile *r)
+{
+    void *value;
+    const char *key;
+    r->synced = true;
+    for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);) {
+        struct pod *pod = value;
+        if (pod->listed)
+            continue;
+        pod->obs.gone = true;
+        pod_dirty(r, pod);
+    }
+    reconcile_touch_all(r);
+}
+
+void reconcile_pulled(struct reconcile *r, const char *uid, uint32_t container,
+                      const struct pull_result *result)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod || container >= pod->obs.containers_len)
+        return;
+    struct container_observed *c = &pod->obs.containers[container];
+    const char *image = pod->spec->containers[container].image;
+    if (result->result == 0) {
+        observe_image_ready(c, result->digest);
+        str_copy(pod->image_names[container], POD_IMAGE_NAME_MAX, result->name);
+        if (result->pulled)
+            pod_event(r, pod, (int)container, false, "Pulled",
+                      "Successfully pulled image \"%s\" in %llums (%llums including waiting). "
+                      "Image size: %llu bytes.",
+                      image, (unsigned long long)result->took_ms,
+                      (unsigned long long)result->took_ms, (unsigned long long)result->bytes);
+        else
+            pod_event(r, pod, (int)container, false, "Pulled",
+                      "Container image \"%s\" already present on machine and can be accessed by "
+                      "the pod",
+                      image);
+    } else {
+        struct now now = r->ops->now(r->world);
+        observe_image_failed(c, result->reason, result->error, &now);
+        pod->told = TOLD_NOTHING;
+        pod_event(r, pod, (int)container, true, "Failed", "Failed to pull image \"%s\": %s", image,
+                  result->error);
+        pod_event(r, pod, (int)container, true, "Failed", "Error: %s", result->reason);
+    }
+    pod_dirty(r, pod);
+}
+
+void reconcile_net_added(struct reconcile *r, const char *uid, int result, const char *pod_ip,
+                         const char *error)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod)
+        return;
+    if (result == 0) {
+        observe_net_up(&pod->obs, pod_ip);
+    } else {
+        struct now now = r->ops->now(r->world);
+        observe_net_failed(&pod->obs, error, &now);
+        pod_event(r, pod, -1, true, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s",
+                  error);
+    }
+    pod_dirty(r, pod);
+}
+
+void reconcile_net_deleted(struct reconcile *r, const char *uid, int result, const char *error)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod)
+        return;
+    if (result == 0) {
+        observe_net_gone(&pod->obs);
+    } else {
+        struct now now = r->ops->now(r->world);
+        observe_net_failed(&pod->obs, error, &now);
+        pod_event(r, pod, -1, true, "FailedKillPod", "error killing pod: %s", error);
+    }
+    pod_dirty(r, pod);
+}
+
+/* The Pod's container when the answer is about its current attempt, else NULL. */
+static struct container_observed *current(struct reconcile *r, const char *uid, uint32_t container,
+                                          const char *id, struct pod **ret_pod)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod || container >= pod->obs.containers_len)
+        return NULL;
+    struct container_observed *c = &pod->obs.containers[container];
+    if (!str_eq(c->id, id))
+        return NULL;
+    *ret_pod = pod;
+    return c;
+}
+
+void reconcile_running(struct reconcile *r, const char *uid, uint32_t container, const char *id,
+                       int64_t started_unix_ms)
+{
+    struct pod *pod;
+    struct container_observed *c = current(r, uid, container, id, &pod);
+    if (!c || c->machine != MACHINE_STARTING)
+        return;
+    observe_running(c, started_unix_ms);
+    if (pod->origin == POD_FROM_API) {
+        pod_event(r, pod, (int)container, false, "Created", "Container created");
+        pod_event(r, pod, (int)container, false, "Started", "Container started");
+    }
+    pod_dirty(r, pod);
+}
+
+void reconcile_start_failed(struct reconcile *r, const char *uid, uint32_t container,
+                            const char *id, const char *reason, const char *error, bool spec_error)
+{
+    struct pod *pod;
+    struct container_observed *c = current(r, uid, container, id, &pod);
+    if (!c || c->machine != MACHINE_STARTING)
+        return;
+    struct now now = r->ops->now(r->world);
+    observe_start_failed(c, reason, error, spec_error, &now);
+    (void)pod_save(r, pod);
+    pod_event(r, pod, (int)container, true, "Failed", "Error: %s", error);
+    pod_dirty(r, pod);
+}
+
+void reconcile_exited(struct reconcile *r, const char *uid, uint32_t container,
+                      const struct machine_exit *exit)
+{
+    struct pod *pod;
+    struct container_observed *c = current(r, uid, container, exit->id, &pod);
+    if (!c || (c->machine != MACHINE_RUNNING && c->machine != MACHINE_STARTING))
+        return;
+    struct now now = r->ops->now(r->world);
+    observe_exit(c, &pod->spec->containers[container], exit, &now);
+    if (pod_save(r, pod) == 0)
+        r->ops->put_away(r->world, pod, container, c->exit.id);
+    pod_dirty(r, pod);
+}
+
+void reconcile_lost(struct reconcile *r, const char *uid, uint32_t container, const char *id)
+{
+    struct pod *pod;
+    struct container_observed *c = current(r, uid, container, id, &pod);
+    if (!c || (c->machine != MACHINE_RUNNING && c->machine != MACHINE_STARTING))
+        return;
+    struct now now = r->ops->now(r->world);
+    observe_lost(c, &pod->spec->containers[container], &now);
+    if (pod_save(r, pod) == 0)
+        r->ops->put_away(r->world, pod, container, id);
+    pod_dirty(r, pod);
+}
+
+void reconcile_cleaned(struct reconcile *r, const char *uid, int result)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod)
+        return;
+    pod->obs.cleaned = result == 0;
+    pod->obs.clean_sent = result == 0;
+    pod_dirty(r, pod);
+}
+
+void reconcile_patched(struct reconcile *r, const char *uid, int http, const char *version,
+                       const char *error)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod || pod->patch != PATCH_SENT)
+        return;
+    struct log_ctx ctx = pod_log(pod);
+    struct now now = r->ops->now(r->world);
+    pod->patch = PATCH_IDLE;
+    bool taken = http >= 200 && http < 300;
+    /* 404, or 422 for another uid: the object is gone and the watch will say so. */
+    bool final = http == 404 || http == 409 || http == 422 || http == 403 || http == 400;
+    if (taken || final) {
+        pod->acked_hash = pod->sent_hash;
+        pod->acked_ready = pod->sent_ready;
+        pod->patch_failures = 0;
+        if (taken)
+            str_copy(pod->acked_version, sizeof(pod->acked_version), version);
+        if (pod->patch_terminal)
+            pod->obs.terminal_acked = true;
+        if (final && http != 404)
+            log_warn(&ctx, "status", "the API server refused the status: %s", error);
+    } else {
+        uint64_t pause = PATCH_BACKOFF_MS << (pod->patch_failures < 6 ? pod->patch_failures : 6);
+        pod->patch_failures++;
+        pod->status_due_ms =
+            now.mono_ms + (pause < PATCH_BACKOFF_MS_MAX ? pause : PATCH_BACKOFF_MS_MAX);
+        log_warn(&ctx, "status", "status not posted, trying again: %s", error);
+    }
+    pod_dirty(r, pod);
+}
+
+void reconcile_deleted(struct reconcile *r, const char *uid, int http, const char *error)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod)
+        return;
+    /* 409: the name belongs to another uid by now. */
+    if ((http >= 200 && http < 300) || http == 404 || http == 409) {
+        pod->obs.api_delete = API_DELETE_DONE;
+    } else {
+        struct log_ctx ctx = pod_log(pod);
+        struct now now = r->ops->now(r->world);
+        pod->obs.api_delete = API_DELETE_NONE;
+        pod->obs.api_delete_retry_ms = now.mono_ms + DELETE_RETRY_MS;
+        log_warn(&ctx, "delete", "final DELETE failed, trying again: %s", error);
+    }
+    pod_dirty(r, pod);
+}

@@ -1,0 +1,163 @@
+/* A Pod's record in the state directory: enough to find its machine, network and restart history
+ * again when the agent starts anew, and to end them when the API has forgotten the Pod meanwhile.
+ * Deadlines on the monotonic clock are dropped when the host was started anew. Part of reconcile. */
+#include "provider/reconcile_priv.h"
+
+#include "base/arena.h"
+#include "base/json.h"
+#include "base/str.h"
+
+#include <errno.h>
+
+#define RECORD_VERSION 1
+
+static void encode_exit(struct json_writer *w, const char *key, const struct machine_exit *exit)
+{
+    if (!exit->valid)
+        return;
+    jw_begin_object(w, key);
+    jw_int(w, "code", exit->exit_code);
+    jw_int(w, "signal", exit->signal);
+    jw_string(w, "reason", exit->reason);
+    jw_string(w, "message", exit->message);
+    jw_int(w, "started", exit->started_ms);
+    jw_int(w, "finished", exit->finished_ms);
+    jw_string(w, "id", exit->id);
+    jw_end_object(w);
+}
+
+static void encode_container(struct json_writer *w, const struct pod *pod, size_t i)
+{
+    const struct container_observed *c = &pod->containers[i];
+    jw_begin_object(w, NULL);
+    jw_string(w, "name", i < pod->spec->containers_len ? pod->spec->containers[i].name : "");
+    jw_string(w, "image", pod->image_names[i]);
+    jw_string(w, "digest", c->image_digest);
+    jw_string(w, "id", c->id);
+    jw_int(w, "attempt", c->attempt);
+    jw_int(w, "machine", c->machine);
+    jw_int(w, "crashes", c->crashes);
+    jw_int(w, "restart", (int64_t)c->restart_ms);
+    encode_exit(w, "exit", &c->exit);
+    encode_exit(w, "last", &c->last);
+    jw_end_object(w);
+}
+
+void record_encode(const struct pod *pod, struct buf *out)
+{
+    struct json_writer w = JSON_WRITER(out);
+    jw_begin_object(&w, NULL);
+    jw_int(&w, "version", RECORD_VERSION);
+    jw_string(&w, "uid", pod->spec->uid);
+    jw_string(&w, "namespace", pod->spec->ns);
+    jw_string(&w, "name", pod->spec->name);
+    jw_int(&w, "start", pod->obs.start_ms);
+    jw_bool(&w, "stopped", pod->obs.stopped_for_good);
+    jw_string(&w, "ip", pod->obs.pod_ip);
+    jw_begin_array(&w, "containers");
+    for (size_t i = 0; i < pod->obs.containers_len; i++)
+        encode_container(&w, pod, i);
+    jw_end_array(&w);
+    jw_end_object(&w);
+}
+
+static void get_text(const struct json *object, const char *key, char *dst, size_t size)
+{
+    const char *text = json_get_string(object, key);
+    str_copy(dst, size, text ? text : "");
+}
+
+static int64_t get_int(const struct json *object, const char *key)
+{
+    int64_t value = 0;
+    (void)json_get_int(object, key, &value);
+    return value;
+}
+
+static void decode_exit(const struct json *object, struct machine_exit *ret)
+{
+    if (!json_is_object(object))
+        return;
+    ret->valid = true;
+    ret->exit_code = (int32_t)get_int(object, "code");
+    ret->signal = (int32_t)get_int(object, "signal");
+    get_text(object, "reason", ret->reason, sizeof(ret->reason));
+    get_text(object, "message", ret->message, sizeof(ret->message));
+    ret->started_ms = get_int(object, "started");
+    ret->finished_ms = get_int(object, "finished");
+    get_text(object, "id", ret->id, sizeof(ret->id));
+}
+
+static void decode_machine(const struct json *object, bool same_boot, struct container_observed *c)
+{
+    int64_t state = get_int(object, "machine");
+    c->attempt = (uint32_t)get_int(object, "attempt");
+    c->crashes = (uint32_t)get_int(object, "crashes");
+    if (same_boot)
+        c->restart_ms = (uint64_t)get_int(object, "restart");
+    get_text(object, "id", c->id, sizeof(c->id));
+    get_text(object, "digest", c->image_digest, sizeof(c->image_digest));
+    decode_exit(json_get(object, "exit"), &c->exit);
+    decode_exit(json_get(object, "last"), &c->last);
+    if (state == MACHINE_STARTING || state == MACHINE_RUNNING)
+        c->machine = MACHINE_STARTING; /* until what is on the host says how it is */
+    else if (state == MACHINE_EXITED && c->exit.valid)
+        c->machine = MACHINE_EXITED;
+    else
+        c->machine = MACHINE_NONE;
+}
+
+static const struct pod_spec *decode_spec(const struct json *root, struct arena *arena)
+{
+    const char *uid = json_get_string(root, "uid");
+    const char *ns = json_get_string(root, "namespace");
+    const char *name = json_get_string(root, "name");
+    const struct json *containers = json_get(root, "containers");
+    size_t count = json_len(containers);
+    if (str_empty(uid) || !ns || !name || !json_is_array(containers) || count == 0 ||
+        count > STATUS_CONTAINERS_MAX)
+        return NULL;
+    struct pod_spec *spec = arena_alloc(arena, sizeof(*spec));
+    struct container_spec *list = arena_array(arena, count, sizeof(*list));
+    size_t i = 0;
+    for (const struct json *c = json_first(containers); c; c = json_next(c), i++) {
+        const char *container = json_get_string(c, "name");
+        list[i].name = arena_strdup(arena, container ? container : "");
+        list[i].image = "";
+    }
+    spec->uid = arena_strdup(arena, uid);
+    spec->ns = arena_strdup(arena, ns);
+    spec->name = arena_strdup(arena, name);
+    spec->resource_version = spec->node_name = spec->dns_policy = "";
+    spec->containers = list;
+    spec->containers_len = count;
+    return spec;
+}
+
+int record_decode(const char *data, size_t len, bool same_boot, struct arena *arena,
+                  struct record *ret)
+{
+    struct json *root = json_parse(data, len, NULL);
+    if (!root)
+        return -EBADMSG;
+    int result = -EBADMSG;
+    const struct pod_spec *spec = NULL;
+    if (get_int(root, "version") == RECORD_VERSION)
+        spec = decode_spec(root, arena);
+    if (spec) {
+        *ret = (struct record){.spec = spec};
+        ret->obs.containers_len = spec->containers_len;
+        ret->obs.start_ms = get_int(root, "start");
+        (void)json_get_bool(root, "stopped", &ret->obs.stopped_for_good);
+        get_text(root, "ip", ret->obs.pod_ip, sizeof(ret->obs.pod_ip));
+        size_t i = 0;
+        const struct json *c = json_first(json_get(root, "containers"));
+        for (; c; c = json_next(c), i++) {
+            decode_machine(c, same_boot, &ret->containers[i]);
+            get_text(c, "image", ret->image_names[i], sizeof(ret->image_names[i]));
+        }
+        result = 0;
+    }
+    json_free(root);
+    return result;
+}
