@@ -7,6 +7,7 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 int reconcile_restore(struct reconcile *r, const char *uid, const char *data, size_t len,
