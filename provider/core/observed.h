@@ -130,12 +130,14 @@ void observe_running(struct container_observed *c, int64_t started_unix_ms);
 void observe_start_failed(struct container_observed *c, const char *reason, const char *text,
                           bool spec_error, const struct now *now);
 /* Ended. Decides reason (Completed/Error unless given), crash count and restart_ms, and asks for
- * the image again when the policy is Always. A NULL reason lets the exit code decide. */
+ * the image again when the policy is Always. An empty reason lets the exit code decide. */
 void observe_exit(struct container_observed *c, const struct container_spec *spec,
                   const struct machine_exit *exit, const struct now *now);
 /* The machine's whereabouts cannot be told (host reboot, shim vanished): 137. */
 void observe_lost(struct container_observed *c, const struct container_spec *spec,
                   const struct now *now);
+/* STARTING was saved, but the launch never happened: the agent died between the two. */
+void observe_never_started(struct container_observed *c);
 
 /* Back-off of contract 3.7: 10 s doubling to 300 s. failures >= 1. */
 uint64_t backoff_ms(uint32_t failures);

@@ -10,6 +10,7 @@
 
 /* Digits kept: 10^20 times 2^60 still fits into 128 bits; what is cut only rounds up. */
 #define DIGITS_MAX 20
+#define TEXT_MAX 64 /* the API server writes the canonical form: at most 20 digits and a suffix */
 /* An exponent beyond this can only be zero, one or out of range. */
 #define EXPONENT_MAX 99
 
@@ -61,14 +62,8 @@ static int read_digits(const char **text, struct number *n)
         n->mantissa = n->mantissa * 10 + (wide)(*p - '0');
         if (n->mantissa > 0)
             kept++;
-        if (point && n->exp10 > -EXPONENT_MAX)
+        if (point)
             n->exp10--;
-        else if (point) {
-            /* Zeros without end before the first digit: smaller than anything we count. */
-            n->sticky = n->sticky || n->mantissa > 0;
-            n->mantissa = 0;
-            kept = 0;
-        }
     }
     if (!any)
         return -EINVAL;
@@ -137,7 +132,7 @@ static int quantity_parse(const char *text, int exp10, int64_t *ret)
     struct number n = {.exp10 = exp10};
     int r;
 
-    if (!text)
+    if (!text || strlen(text) > TEXT_MAX)
         return -EINVAL;
     if (*text == '+')
         text++;

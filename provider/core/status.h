@@ -6,6 +6,7 @@
 
 enum container_state_kind { STATE_WAITING, STATE_RUNNING, STATE_TERMINATED };
 
+/* A terminated whose started_ms or finished_ms is 0 and id empty never ran: leave them out. */
 struct container_status {
     const struct container_spec *spec;
     enum container_state_kind state;
@@ -41,6 +42,11 @@ struct pod_status {
     int64_t observed_generation;
     struct condition_status conditions[_COND_MAX];
     struct container_status containers[STATUS_CONTAINERS_MAX];
+    /* Nothing runs and nothing here will change: once the API server has it, set terminal_acked. */
+    bool final;
+    /* The API holds a terminal status of a Pod that we know nothing of (state lost, or run by
+     * an earlier agent): do not write over it. */
+    bool keep_api;
     size_t containers_len; /* a refused Pod with several containers reports the first */
 };
 

@@ -1,5 +1,5 @@
 /* The one decision: what is to be done for a Pod now. Total, idempotent (the same input twice gives
- * the same list), without hidden state. Every kubelet rule is a row in tests/unit/test_step.c. */
+ * the same list), without hidden state. Every kubelet rule is a row in tests/unit/test_core_step.c. */
 #pragma once
 
 #include "provider/core/observed.h"
@@ -42,5 +42,13 @@ size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
 /* Whether a container that ended so is started again (contract 3.3, last paragraph). */
 bool container_will_restart(const struct pod_spec *spec, const struct container_spec *container,
                             const struct machine_exit *exit);
+
+/* Nothing of this Pod will ever run again and nothing runs: its resources can go (contract 3.3). For
+ * a Pod that is not deleted; a deleted one is never started again anyway. */
+bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed *obs);
+/* Deleted, or gone from the API: it only has to be taken down. */
+bool pod_ending(const struct pod_spec *spec, const struct pod_observed *obs);
+/* No machine exists or is being started. */
+bool pod_machines_gone(const struct pod_observed *obs);
 
 const char *action_kind_to_string(enum action_kind kind);

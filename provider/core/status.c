@@ -1,0 +1,379 @@
+/* What is reported of a Pod: phase, conditions and container states, with the kubelet's own words,
+ * because people and controllers match on them (contract 3.3 to 3.5). Derived afresh from spec and
+ * observation; only the conditions' transition times are remembered. Called by the reconciler after
+ * each step. Not for writing JSON, which is k8s/codec. */
+#include "provider/core/status.h"
+
+#include "base/str.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define EXIT_UNKNOWN 137
+
+/* Deleted before it ever ran: what the kubelet's TerminatePod writes for such a container. */
+static const struct machine_exit never_ran = {
+    .valid = true,
+    .exit_code = EXIT_UNKNOWN,
+    .reason = "ContainerStatusUnknown",
+    .message = "The container could not be located when the pod was terminated",
+};
+
+static bool api_terminal(const struct pod_spec *spec)
+{
+    return spec->api_phase == PHASE_SUCCEEDED || spec->api_phase == PHASE_FAILED;
+}
+
+static size_t common_len(const struct pod_spec *spec, const struct pod_observed *obs)
+{
+    return spec->containers_len < obs->containers_len ? spec->containers_len : obs->containers_len;
+}
+
+/* Taken down: what has not run by now never will. */
+static bool taken_down(const struct pod_spec *spec, const struct pod_observed *obs)
+{
+    return pod_ending(spec, obs) && pod_machines_gone(obs);
+}
+
+/* The container is not running and will run again. */
+static bool restarts(const struct pod_spec *spec, const struct pod_observed *obs, size_t i)
+{
+    const struct container_observed *c = &obs->containers[i];
+
+    if (pod_ending(spec, obs) || obs->stopped_for_good || api_terminal(spec))
+        return false;
+    return c->machine != MACHINE_EXITED ||
+           container_will_restart(spec, &spec->containers[i], &c->exit);
+}
+
+enum pod_phase pod_phase(const struct pod_spec *spec, const struct pod_observed *obs,
+                         const struct refusal *refusal)
+{
+    size_t len = common_len(spec, obs), running = 0, waiting = 0, stopped = 0, failed = 0;
+    bool restart = false;
+
+    (void)refusal; /* a refused Pod has nothing but waiting containers: Pending by the same rules */
+    if (api_terminal(spec))
+        return spec->api_phase;
+    for (size_t i = 0; i < len; i++) {
+        const struct container_observed *c = &obs->containers[i];
+
+        if (c->machine == MACHINE_RUNNING) {
+            running++;
+        } else if (c->machine == MACHINE_EXITED || c->last.valid) {
+            stopped++;
+            failed += c->machine != MACHINE_EXITED || c->exit.exit_code != 0;
+            restart = restart || restarts(spec, obs, i);
+        } else {
+            waiting++;
+        }
+    }
+    if (taken_down(spec, obs))
+        return stopped > 0 && waiting == 0 && failed == 0 ? PHASE_SUCCEEDED : PHASE_FAILED;
+    if (waiting > 0)
+        return PHASE_PENDING;
+    if (running > 0)
+        return PHASE_RUNNING;
+    if (stopped == 0)
+        return PHASE_PENDING;
+    if (restart || !pod_machines_gone(obs))
+        return PHASE_RUNNING;
+    return failed == 0 ? PHASE_SUCCEEDED : PHASE_FAILED;
+}
+
+static void set_waiting(struct container_status *cs, const char *reason, const char *message)
+{
+    cs->state = STATE_WAITING;
+    cs->reason = reason;
+    str_copy(cs->message, sizeof(cs->message), message);
+}
+
+static void set_terminated(struct container_status *cs, const struct machine_exit *exit)
+{
+    cs->state = STATE_TERMINATED;
+    cs->reason = exit->reason;
+    cs->terminated = exit;
+    str_copy(cs->message, sizeof(cs->message), exit->message);
+}
+
+/* Go's time.Duration for whole seconds below an hour: 10s, 1m20s, 5m0s. */
+static void go_duration(char *dst, size_t size, uint64_t ms)
+{
+    unsigned seconds = (unsigned)(ms / 1000);
+
+    if (seconds < 60)
+        str_fmt(dst, size, "%us", seconds);
+    else
+        str_fmt(dst, size, "%um%us", seconds / 60, seconds % 60);
+}
+
+static bool crash_loops(const struct container_observed *c)
+{
+    return c->crashes > 1;
+}
+
+static void set_crash_loop(struct container_status *cs, const struct pod_spec *spec,
+                           const struct container_observed *c)
+{
+    char wait[32];
+
+    cs->state = STATE_WAITING;
+    cs->reason = "CrashLoopBackOff";
+    go_duration(wait, sizeof(wait), backoff_ms(c->crashes - 1));
+    str_fmt(cs->message, sizeof(cs->message),
+            "back-off %s restarting failed container=%s pod=%s_%s(%s)", wait, cs->spec->name,
+            spec->name, spec->ns, spec->uid);
+}
+
+/* Reasons that the kubelet's image manager follows with ImagePullBackOff; the others stay. */
+static bool image_backs_off(const char *reason)
+{
+    return strcmp(reason, "ErrImagePull") == 0 || strcmp(reason, "RegistryUnavailable") == 0 ||
+           strcmp(reason, "SignatureValidationFailed") == 0;
+}
+
+/* The kubelet shows ErrImagePull after a failure and ImagePullBackOff from its next sync on. Told
+ * apart without a clock: the first failure is ErrImagePull until the second try has failed too,
+ * ImagePullBackOff from then on. A new try under way changes nothing until it has an answer. */
+static void set_image_error(struct container_status *cs, const struct container_observed *c)
+{
+    const char *reason = c->image_reason[0] ? c->image_reason : "ErrImagePull";
+
+    if (c->image_failures > 1 && image_backs_off(reason)) {
+        cs->state = STATE_WAITING;
+        cs->reason = "ImagePullBackOff";
+        str_fmt(cs->message, sizeof(cs->message), "Back-off pulling image \"%s\": %s: %s",
+                cs->spec->image, reason, c->image_error);
+    } else if (strcmp(reason, "ErrImageNeverPull") == 0 && !c->image_error[0]) {
+        cs->state = STATE_WAITING;
+        cs->reason = c->image_reason;
+        str_fmt(cs->message, sizeof(cs->message),
+                "Container image \"%s\" is not present with pull policy of Never",
+                cs->spec->image);
+    } else {
+        set_waiting(cs, reason, c->image_error);
+    }
+}
+
+/* Not running, and it will be started: why not yet. */
+static void set_not_yet(struct container_status *cs, const struct pod_spec *spec,
+                        const struct pod_observed *obs, const struct container_observed *c,
+                        const struct refusal *refusal)
+{
+    if (refusal && refusal->reason) {
+        set_waiting(cs, refusal->reason, refusal->message);
+    } else if (c->machine == MACHINE_STARTING) {
+        set_waiting(cs, "ContainerCreating", "");
+    } else if (c->image_failures > 0 && c->image != IMAGE_READY) {
+        set_image_error(cs, c);
+    } else if (c->machine == MACHINE_FAILED) {
+        set_waiting(cs, c->start_reason[0] ? c->start_reason : "CreateContainerError",
+                    c->start_error);
+    } else if (c->machine == MACHINE_EXITED && crash_loops(c)) {
+        set_crash_loop(cs, spec, c);
+    } else if (c->machine == MACHINE_EXITED) {
+        set_terminated(cs, &c->exit); /* restarted at once: the end says more than "creating" */
+        return;
+    } else {
+        set_waiting(cs, spec->init_containers_len > 0 ? "PodInitializing" : "ContainerCreating", "");
+        if (obs->net == NET_FAILED)
+            str_fmt(cs->message, sizeof(cs->message), "Failed to create pod sandbox: %s",
+                    obs->net_error);
+    }
+    if (c->exit.valid)
+        cs->last = &c->exit;
+}
+
+static void container_status(const struct pod_spec *spec, const struct pod_observed *obs, size_t i,
+                             const struct refusal *refusal, struct container_status *cs)
+{
+    const struct container_observed *c = &obs->containers[i];
+
+    *cs = (struct container_status){
+        .spec = &spec->containers[i],
+        .last = c->last.valid ? &c->last : NULL,
+        .id = c->id,
+        .image_digest = c->image_digest,
+        .restart_count = c->attempt,
+    };
+    if (c->machine == MACHINE_RUNNING) {
+        cs->state = STATE_RUNNING;
+        cs->started_ms = c->started_ms;
+        cs->started = true;
+        cs->ready = true; /* no probes yet: running is ready */
+    } else if (c->machine == MACHINE_STARTING || restarts(spec, obs, i)) {
+        set_not_yet(cs, spec, obs, c, refusal);
+    } else if (c->machine == MACHINE_EXITED) {
+        set_terminated(cs, &c->exit);
+    } else if (c->last.valid) {
+        /* A later attempt never came to be: the last one that did is how it ended. */
+        cs->last = NULL;
+        set_terminated(cs, &c->last);
+    } else if (pod_ending(spec, obs) && !taken_down(spec, obs)) {
+        set_not_yet(cs, spec, obs, c, refusal);
+    } else {
+        set_terminated(cs, &never_ran);
+    }
+}
+
+/* "containers with unready status: [a b]". */
+static void list_names(char *dst, size_t size, const char *what,
+                       const struct container_spec *containers, size_t len,
+                       const struct pod_status *skip_ready)
+{
+    size_t at;
+
+    str_fmt(dst, size, "%s: [", what);
+    for (size_t i = 0, listed = 0; i < len; i++) {
+        if (skip_ready && i < skip_ready->containers_len && skip_ready->containers[i].ready)
+            continue;
+        at = strlen(dst);
+        str_fmt(dst + at, size - at, "%s%s", listed++ ? " " : "", containers[i].name);
+    }
+    at = strlen(dst);
+    str_fmt(dst + at, size - at, "]");
+}
+
+/* ContainersReady and Ready: the same until readiness gates are honoured. */
+static void set_ready(struct condition_status *cond, const struct pod_spec *spec,
+                      const struct pod_status *status)
+{
+    bool ready = status->containers_len > 0 && status->containers_len == spec->containers_len;
+
+    for (size_t i = 0; i < status->containers_len; i++)
+        ready = ready && status->containers[i].ready;
+    if (status->phase == PHASE_SUCCEEDED) {
+        cond->reason = "PodCompleted";
+    } else if (status->phase == PHASE_FAILED) {
+        cond->reason = "PodFailed";
+    } else if (ready) {
+        cond->status = true;
+    } else {
+        cond->reason = "ContainersNotReady";
+        list_names(cond->message, sizeof(cond->message), "containers with unready status",
+                   spec->containers, spec->containers_len, status);
+    }
+}
+
+static void set_initialized(struct condition_status *cond, const struct pod_spec *spec,
+                            const struct pod_status *status)
+{
+    cond->status = spec->init_containers_len == 0;
+    if (!cond->status) {
+        cond->reason = "ContainersNotInitialized";
+        list_names(cond->message, sizeof(cond->message), "containers with incomplete status",
+                   spec->init_containers, spec->init_containers_len, NULL);
+    } else if (status->phase == PHASE_SUCCEEDED) {
+        cond->reason = "PodCompleted";
+    }
+}
+
+static void set_conditions(const struct pod_spec *spec, struct pod_observed *obs,
+                           const struct now *now, struct pod_status *ret)
+{
+    bool torn_down = taken_down(spec, obs) || pod_stopped_for_good(spec, obs);
+
+    for (int type = 0; type < _COND_MAX; type++) {
+        struct condition_status *cond = &ret->conditions[type];
+        struct condition_observed *seen = &obs->conditions[type];
+
+        *cond = (struct condition_status){.type = (enum condition_type)type};
+        switch (cond->type) {
+        case COND_READY_TO_START:
+            /* The terminal status takes it back already: one patch instead of two. */
+            cond->status = obs->net == NET_UP && !torn_down;
+            break;
+        case COND_INITIALIZED:
+            set_initialized(cond, spec, ret);
+            break;
+        case COND_READY:
+        case COND_CONTAINERS_READY:
+            set_ready(cond, spec, ret);
+            break;
+        case COND_SCHEDULED:
+            cond->status = true;
+            break;
+        case _COND_MAX:
+            break;
+        }
+        if (!seen->known || seen->status != cond->status)
+            *seen = (struct condition_observed){
+                .known = true, .status = cond->status, .since_ms = now->unix_ms};
+        cond->since_ms = seen->since_ms;
+    }
+}
+
+static bool nothing_known(const struct pod_observed *obs)
+{
+    for (size_t i = 0; i < obs->containers_len; i++) {
+        const struct container_observed *c = &obs->containers[i];
+
+        if (c->machine != MACHINE_NONE || c->exit.valid || c->last.valid)
+            return false;
+    }
+    return true;
+}
+
+void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
+                const struct refusal *refusal, const char *host_ip, const struct now *now,
+                struct pod_status *ret)
+{
+    size_t len = common_len(spec, obs);
+
+    *ret = (struct pod_status){
+        .phase = pod_phase(spec, obs, refusal),
+        .host_ip = host_ip,
+        .pod_ip = obs->pod_ip,
+        .start_ms = obs->start_ms,
+        .observed_generation = spec->generation,
+        .keep_api = api_terminal(spec) && nothing_known(obs),
+        .containers_len = len < STATUS_CONTAINERS_MAX ? len : STATUS_CONTAINERS_MAX,
+    };
+    ret->final = pod_machines_gone(obs) &&
+                 (ret->phase == PHASE_SUCCEEDED || ret->phase == PHASE_FAILED);
+    for (size_t i = 0; i < ret->containers_len; i++) {
+        container_status(spec, obs, i, refusal, &ret->containers[i]);
+        obs->containers[i].ready = ret->containers[i].ready;
+    }
+    set_conditions(spec, obs, now, ret);
+}
+
+/* A state that the next step replaces in a moment, if all goes well. */
+static bool passing(const struct container_status *cs)
+{
+    switch (cs->state) {
+    case STATE_WAITING:
+        return !cs->message[0] && (strcmp(cs->reason, "ContainerCreating") == 0 ||
+                                   strcmp(cs->reason, "PodInitializing") == 0);
+    case STATE_TERMINATED: /* and the Pod is not: restarted, or deleted in a moment */
+        return true;
+    case STATE_RUNNING:
+        break;
+    }
+    return false;
+}
+
+uint32_t pod_status_delay_ms(const struct pod_status *status)
+{
+    if (status->phase == PHASE_SUCCEEDED || status->phase == PHASE_FAILED)
+        return 0;
+    for (size_t i = 0; i < status->containers_len; i++) {
+        if (!passing(&status->containers[i]))
+            return 0;
+    }
+    return STATUS_COALESCE_MS;
+}
+
+const char *condition_type_to_string(enum condition_type type)
+{
+    static const char *const names[] = {
+        [COND_READY_TO_START] = "PodReadyToStartContainers",
+        [COND_INITIALIZED] = "Initialized",
+        [COND_READY] = "Ready",
+        [COND_CONTAINERS_READY] = "ContainersReady",
+        [COND_SCHEDULED] = "PodScheduled",
+    };
+    static_assert(sizeof(names) / sizeof(names[0]) == _COND_MAX, "a name for each condition");
+
+    return (unsigned)type < _COND_MAX ? names[type] : "?";
+}

@@ -1,0 +1,303 @@
+/* The one decision of the agent: from what the API wants and what is known of the host, the list of
+ * what to do now. It keeps nothing between calls, so a lost, repeated or late event can only delay
+ * it. Called by the reconciler for each dirty Pod, and by the simulation. Not for reporting, which
+ * is status.c. */
+#include "provider/core/step.h"
+
+#include <assert.h>
+
+/* Containers that one step looks at: each gives at most one action, and the Pod a few more. Only a
+ * bound for ACTIONS_MAX: Pods with several containers are refused and never run one. */
+#define CONTAINERS_MAX (ACTIONS_MAX - 4)
+
+struct plan {
+    const struct pod_spec *spec;
+    const struct pod_observed *obs;
+    const struct now *now;
+    struct action *out;
+    size_t len;
+    uint64_t deadline_ms;
+};
+
+static void add(struct plan *plan, struct action action)
+{
+    assert(plan->len < ACTIONS_MAX);
+    plan->out[plan->len++] = action;
+}
+
+/* True when the time has come; else the step is called again then. */
+static bool due(struct plan *plan, uint64_t at_ms)
+{
+    if (plan->now->mono_ms >= at_ms)
+        return true;
+    if (at_ms < plan->deadline_ms)
+        plan->deadline_ms = at_ms;
+    return false;
+}
+
+static size_t containers_len(const struct pod_spec *spec, const struct pod_observed *obs)
+{
+    size_t len = spec->containers_len < obs->containers_len ? spec->containers_len
+                                                            : obs->containers_len;
+
+    return len < CONTAINERS_MAX ? len : CONTAINERS_MAX;
+}
+
+static bool api_terminal(const struct pod_spec *spec)
+{
+    return spec->api_phase == PHASE_SUCCEEDED || spec->api_phase == PHASE_FAILED;
+}
+
+bool pod_ending(const struct pod_spec *spec, const struct pod_observed *obs)
+{
+    return obs->gone || spec->deletion_ms != 0;
+}
+
+bool pod_machines_gone(const struct pod_observed *obs)
+{
+    for (size_t i = 0; i < obs->containers_len; i++) {
+        enum machine_state machine = obs->containers[i].machine;
+
+        if (machine == MACHINE_STARTING || machine == MACHINE_RUNNING)
+            return false;
+    }
+    return true;
+}
+
+bool container_will_restart(const struct pod_spec *spec, const struct container_spec *container,
+                            const struct machine_exit *exit)
+{
+    /* Rules of its own (restartPolicyRules) refuse the Pod today. */
+    (void)container;
+    if (spec->deletion_ms != 0)
+        return false;
+    switch (spec->restart_policy) {
+    case RESTART_ALWAYS:
+        return true;
+    case RESTART_ON_FAILURE:
+        return exit->exit_code != 0;
+    case RESTART_NEVER:
+        break;
+    }
+    return false;
+}
+
+bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed *obs)
+{
+    size_t len = containers_len(spec, obs);
+
+    if (!pod_machines_gone(obs))
+        return false;
+    if (obs->stopped_for_good || api_terminal(spec))
+        return true;
+    for (size_t i = 0; i < len; i++) {
+        const struct container_observed *c = &obs->containers[i];
+
+        if (c->machine != MACHINE_EXITED ||
+            container_will_restart(spec, &spec->containers[i], &c->exit))
+            return false;
+    }
+    return len > 0;
+}
+
+/* Whether a start is wanted at all, now or later. */
+static bool wants_start(const struct plan *plan, size_t i)
+{
+    const struct container_observed *c = &plan->obs->containers[i];
+
+    switch (c->machine) {
+    case MACHINE_NONE:
+    case MACHINE_FAILED:
+        return true;
+    case MACHINE_EXITED:
+        return container_will_restart(plan->spec, &plan->spec->containers[i], &c->exit);
+    case MACHINE_STARTING:
+    case MACHINE_RUNNING:
+        break;
+    }
+    return false;
+}
+
+/* True when the image is there; asks for it otherwise. */
+static bool need_image(struct plan *plan, size_t i)
+{
+    const struct container_observed *c = &plan->obs->containers[i];
+    struct action pull = {.kind = ACTION_PULL, .container = (uint32_t)i};
+
+    switch (c->image) {
+    case IMAGE_NEEDED:
+        add(plan, pull);
+        break;
+    case IMAGE_FAILED:
+        if (due(plan, c->image_retry_ms))
+            add(plan, pull);
+        break;
+    case IMAGE_READY:
+        return true;
+    case IMAGE_PULLING:
+        break;
+    }
+    return false;
+}
+
+static bool need_network(struct plan *plan)
+{
+    struct action net_add = {.kind = ACTION_NET_ADD};
+
+    switch (plan->obs->net) {
+    case NET_NONE:
+        add(plan, net_add);
+        break;
+    case NET_FAILED:
+        if (due(plan, plan->obs->net_retry_ms))
+            add(plan, net_add);
+        break;
+    case NET_UP:
+        return true;
+    case NET_ADDING:
+    case NET_DELETING: /* the answer decides */
+        break;
+    }
+    return false;
+}
+
+/* Image and network in parallel, then the machine. */
+static void plan_run(struct plan *plan)
+{
+    size_t len = containers_len(plan->spec, plan->obs);
+    bool net_asked = false, net_up = false;
+
+    for (size_t i = 0; i < len; i++) {
+        const struct container_observed *c = &plan->obs->containers[i];
+        bool image_ready;
+
+        if (!wants_start(plan, i) || !due(plan, c->restart_ms))
+            continue;
+        image_ready = need_image(plan, i);
+        if (!net_asked)
+            net_up = need_network(plan);
+        net_asked = true;
+        if (image_ready && net_up)
+            add(plan, (struct action){.kind = ACTION_LAUNCH,
+                                      .container = (uint32_t)i,
+                                      .attempt = c->attempt + (c->exit.valid ? 1 : 0)});
+    }
+}
+
+/* Ends what runs: politely within grace_ms, at once when that is 0. */
+static void plan_stop(struct plan *plan, int64_t grace_ms)
+{
+    size_t len = containers_len(plan->spec, plan->obs);
+
+    for (size_t i = 0; i < len; i++) {
+        const struct container_observed *c = &plan->obs->containers[i];
+        struct action kill = {.kind = ACTION_KILL, .container = (uint32_t)i};
+        struct action stop = {
+            .kind = ACTION_STOP, .container = (uint32_t)i, .grace_ms = grace_ms};
+        uint64_t shortest_ms = plan->now->mono_ms + (uint64_t)grace_ms;
+
+        if (c->kill_sent)
+            continue;
+        if (c->machine == MACHINE_STARTING && grace_ms == 0)
+            add(plan, kill);
+        if (c->machine != MACHINE_RUNNING)
+            continue; /* a start is waited for: only a running guest can be asked to end */
+        if (grace_ms == 0 || (c->stop_sent && plan->now->mono_ms >= c->stop_deadline_ms))
+            add(plan, kill);
+        else if (!c->stop_sent || shortest_ms < c->stop_deadline_ms)
+            add(plan, stop); /* the second: a second DELETE shortened the grace */
+        else
+            (void)due(plan, c->stop_deadline_ms);
+    }
+}
+
+/* True when nothing of the network is left. */
+static bool plan_net_down(struct plan *plan)
+{
+    struct action net_del = {.kind = ACTION_NET_DEL};
+
+    switch (plan->obs->net) {
+    case NET_UP:
+    case NET_FAILED: /* whatever the failed ADD left behind */
+        add(plan, net_del);
+        break;
+    case NET_DELETING:
+        if (plan->obs->net_retry_ms != 0 && due(plan, plan->obs->net_retry_ms))
+            add(plan, net_del);
+        break;
+    case NET_NONE:
+        return true;
+    case NET_ADDING: /* the answer is waited for */
+        break;
+    }
+    return false;
+}
+
+/* Contract 3.6: stop, network, terminal status, host clean, final DELETE; in this order, so that
+ * a Pod that is gone from the API has nothing left on the host. A crash of the agent after the
+ * host was cleaned is safe: the API then holds the terminal status, which observe_init obeys. */
+static void plan_end(struct plan *plan)
+{
+    const struct pod_observed *obs = plan->obs;
+    int64_t grace_s = obs->gone || plan->spec->deletion_grace_s < 0
+                          ? 0
+                          : plan->spec->deletion_grace_s;
+
+    if (grace_s > INT32_MAX)
+        grace_s = INT32_MAX;
+    if (!pod_machines_gone(obs)) {
+        plan_stop(plan, grace_s * 1000);
+        return;
+    }
+    if (!plan_net_down(plan))
+        return;
+    if (!obs->gone && !obs->terminal_acked)
+        return; /* the reconciler sends the terminal status */
+    if (!obs->cleaned) {
+        if (!obs->clean_sent)
+            add(plan, (struct action){.kind = ACTION_CLEAN});
+        return;
+    }
+    if (obs->gone)
+        add(plan, (struct action){.kind = ACTION_FORGET});
+    else if (obs->api_delete == API_DELETE_NONE && due(plan, obs->api_delete_retry_ms))
+        add(plan, (struct action){.kind = ACTION_API_DELETE});
+    /* API_DELETE_DONE and still there: finalizers hold it, nothing is left to do. */
+}
+
+size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
+                const struct refusal *refusal, const struct now *now,
+                struct action out[ACTIONS_MAX], uint64_t *ret_deadline_ms)
+{
+    struct plan plan = {
+        .spec = spec, .obs = obs, .now = now, .out = out, .deadline_ms = DEADLINE_NONE};
+
+    if (spec->features & PF_MIRROR) {
+        /* The static Pod behind it is another agent's: only our memory of it can go. */
+        if (obs->gone)
+            add(&plan, (struct action){.kind = ACTION_FORGET});
+    } else if (pod_ending(spec, obs)) {
+        plan_end(&plan);
+    } else if (pod_stopped_for_good(spec, obs)) {
+        (void)plan_net_down(&plan);
+    } else if (obs->stopped_for_good || api_terminal(spec)) {
+        /* Somebody else ended it, the Pod garbage collector for one. */
+        plan_stop(&plan, spec->grace_s < 0 || spec->grace_s > INT32_MAX ? 0 : spec->grace_s * 1000);
+    } else if (!refusal || !refusal->reason) {
+        plan_run(&plan);
+    }
+    *ret_deadline_ms = plan.deadline_ms;
+    return plan.len;
+}
+
+const char *action_kind_to_string(enum action_kind kind)
+{
+    static const char *const names[] = {
+        [ACTION_PULL] = "pull",   [ACTION_NET_ADD] = "net-add", [ACTION_LAUNCH] = "launch",
+        [ACTION_STOP] = "stop",   [ACTION_KILL] = "kill",       [ACTION_NET_DEL] = "net-del",
+        [ACTION_CLEAN] = "clean", [ACTION_FORGET] = "forget",   [ACTION_API_DELETE] = "api-delete",
+    };
+    static_assert(sizeof(names) / sizeof(names[0]) == _ACTION_MAX, "a name for each action");
+
+    return (unsigned)kind < _ACTION_MAX ? names[kind] : "?";
+}
