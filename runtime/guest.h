@@ -21,6 +21,7 @@ struct guest_net {
 struct guest_env {
     const char *key;
     const char *value;
+    bool optional; /* the image's own: left out by a kernel that takes no environment at all */
 };
 
 struct guest_input {
