@@ -20,3 +20,5 @@ char *clock_rfc3339_micro(char *dst, int64_t unix_ms);
 char *clock_rfc3339_nano(char *dst, int64_t unix_ns);
 /* Any RFC 3339 time, with or without fraction and offset, to ms. -EINVAL otherwise. */
 int clock_parse_rfc3339(const char *text, int64_t *ret_unix_ms);
+/* The same from len bytes and to ns, for log lines; also -ERANGE outside the years 1678 to 2261. */
+int clock_parse_rfc3339_ns(const char *text, size_t len, int64_t *ret_unix_ns);

@@ -12,7 +12,7 @@ struct spawn {
     const char *const *argv;   /* argv[0] included, NULL-terminated */
     const char *const *envp;   /* NULL: an empty environment */
     const int *fds;            /* fds[i] becomes descriptor i in the child; -1: /dev/null */
-    size_t fds_len;            /* everything else is closed on exec */
+    size_t fds_len;            /* the rest is closed on exec, but 0 to 2 are then /dev/null */
     int session;               /* non-zero: setsid, so that it outlives the agent's terminal */
 };
 

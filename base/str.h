@@ -23,6 +23,8 @@ bool str_empty(const char *text);
 char *str_copy(char *dst, size_t size, const char *src);
 /* printf into a fixed array, cut like str_copy. */
 char *str_fmt(char *dst, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Bytes (1 to 4) of the valid UTF-8 sequence that text starts with; 0: none, or len is 0. */
+size_t str_utf8_len(const char *text, size_t len);
 /* The whole text as a decimal number; -EINVAL or -ERANGE otherwise. */
 int str_to_u64(const char *text, uint64_t *ret);
 int str_to_i64(const char *text, int64_t *ret);
