@@ -85,3 +85,17 @@ struct event {
     const char *message;
     bool warning;
 };
+
+/* The Lease of contract 1.4, for POST (resource_version "") and PUT. */
+struct lease {
+    const char *name;
+    const char *holder;
+    const char *node_uid; /* owner; "" none yet */
+    const char *resource_version;
+    int64_t duration_s;
+    int64_t renew_ms; /* unix */
+    const char *annotation_key; /* tells two agents of one name apart */
+    const char *annotation_value;
+};
+
+void codec_lease(const struct lease *lease, struct buf *out);
