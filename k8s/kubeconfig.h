@@ -21,5 +21,9 @@ struct kube_config {
 int kube_config_load(const char *path, struct kube_config *ret, struct err *err);
 /* -ENOENT when not in a cluster. */
 int kube_config_in_cluster(struct kube_config *ret, struct err *err);
+/* The same from a directory with token and ca.crt, and the API server's address. */
+int kube_config_from_dir(const char *dir, const char *host, const char *port,
+                         struct kube_config *ret, struct err *err);
+/* to is overwritten, not freed. */
 void kube_config_copy(const struct kube_config *from, struct kube_config *to);
 void kube_config_free(struct kube_config *config); /* frees the members */
