@@ -10,6 +10,7 @@ struct env_facts {
     const char *pod_ip;
     int64_t allocatable_cpu_milli;
     int64_t allocatable_memory_bytes;
+    int64_t allocatable_ephemeral_bytes;
     /* The image's own configuration; may be empty. */
     const char *const *image_env; /* "K=V" */
     size_t image_env_len;
@@ -18,6 +19,12 @@ struct env_facts {
     const char *const *image_cmd;
     size_t image_cmd_len;
 };
+
+/* One value or argument after expansion, and all of them: $(A)$(A) doubles, so a few lines of YAML
+ * could ask for gigabytes. Linux' own limit for one argument; no guest takes as much in all. */
+#define ENV_VALUE_MAX (128 * 1024)
+#define ENV_TOTAL_MAX (2 * 1024 * 1024)
+#define ENV_VARS_MAX 1024 /* look-ups walk the list; no guest's command line holds as many */
 
 /* Gives zeroed memory that outlives the result; never NULL. */
 typedef void *(*env_alloc)(void *userdata, size_t size);

@@ -1,0 +1,284 @@
+/* The fields that stop a Pod from being run here, each with the sentence that its owner reads: in
+ * the container's waiting message and in an event. One table, in the order in which it is looked
+ * through; docs/pod-api.md is its published form. Called by the reconciler once per version of the
+ * spec. Not for what only shows at launch (memory too small for the image, command line too long). */
+#include "provider/core/refuse.h"
+
+#include "base/str.h"
+#include "provider/core/quantity.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HANDLER "unikernel"
+#define PATH_MAX_TEXT 160
+
+struct rule;
+
+/* True when the field is set; path names it with its index and value. */
+typedef bool (*rule_test)(const struct rule *rule, const struct pod_spec *spec,
+                          const struct refuse_env *env, char path[PATH_MAX_TEXT]);
+
+struct rule {
+    rule_test test;
+    const char *field; /* of the Pod, or of a container when test is container_bit */
+    uint32_t bit;
+    const char *advice;
+};
+
+static bool pod_bit(const struct rule *rule, const struct pod_spec *spec,
+                    const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    (void)env;
+    str_fmt(path, PATH_MAX_TEXT, "spec.%s", rule->field);
+    return (spec->features & rule->bit) != 0;
+}
+
+static bool container_bit(const struct rule *rule, const struct pod_spec *spec,
+                          const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    (void)env;
+    for (size_t i = 0; i < spec->containers_len; i++) {
+        if (spec->containers[i].features & rule->bit) {
+            str_fmt(path, PATH_MAX_TEXT, "spec.containers[%zu].%s", i, rule->field);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool no_such_class(const struct rule *rule, const struct pod_spec *spec,
+                          const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    str_fmt(path, PATH_MAX_TEXT, "spec.%s (%s)", rule->field,
+            spec->runtime_class ? spec->runtime_class : "");
+    return env->runtime_class_missing;
+}
+
+/* No handler at all is fine: such a Pod was bound here by name, on purpose. */
+static bool other_handler(const struct rule *rule, const struct pod_spec *spec,
+                          const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    if (!env->runtime_handler || !env->runtime_handler[0] ||
+        str_eq(env->runtime_handler, HANDLER))
+        return false;
+    str_fmt(path, PATH_MAX_TEXT, "spec.%s (%s, handler %s)", rule->field,
+            spec->runtime_class ? spec->runtime_class : "", env->runtime_handler);
+    return true;
+}
+
+static bool no_container(const struct rule *rule, const struct pod_spec *spec,
+                         const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    (void)env;
+    str_fmt(path, PATH_MAX_TEXT, "spec.%s", rule->field);
+    return spec->containers_len == 0;
+}
+
+static bool several_containers(const struct rule *rule, const struct pod_spec *spec,
+                               const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    (void)env;
+    if (spec->containers_len < 2)
+        return false;
+    str_fmt(path, PATH_MAX_TEXT, "spec.%s[1] (%s)", rule->field, spec->containers[1].name);
+    return true;
+}
+
+static bool init_containers(const struct rule *rule, const struct pod_spec *spec,
+                            const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    (void)env;
+    if (spec->init_containers_len == 0)
+        return false;
+    str_fmt(path, PATH_MAX_TEXT, "spec.%s[0] (%s)", rule->field, spec->init_containers[0].name);
+    return true;
+}
+
+static bool volumes(const struct rule *rule, const struct pod_spec *spec,
+                    const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    (void)env;
+    for (size_t i = 0; i < spec->volumes_len; i++) {
+        if (!spec->volumes[i].kube_api_access) {
+            str_fmt(path, PATH_MAX_TEXT, "spec.%s[%zu] (%s)", rule->field, i,
+                    spec->volumes[i].type ? spec->volumes[i].type : spec->volumes[i].name);
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *env_source(enum env_kind kind)
+{
+    switch (kind) {
+    case ENV_CONFIG_MAP:
+        return "configMapKeyRef";
+    case ENV_SECRET:
+        return "secretKeyRef";
+    case ENV_FILE:
+        return "fileKeyRef";
+    case ENV_UNKNOWN:
+        return "unknown source";
+    case ENV_VALUE:
+    case ENV_FIELD:
+    case ENV_RESOURCE:
+        break;
+    }
+    return NULL;
+}
+
+static bool env_sources(const struct rule *rule, const struct pod_spec *spec,
+                        const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    (void)env;
+    for (size_t i = 0; i < spec->containers_len; i++) {
+        const struct container_spec *c = &spec->containers[i];
+
+        for (size_t j = 0; j < c->env_len; j++) {
+            const char *source = env_source(c->env[j].kind);
+
+            if (source) {
+                str_fmt(path, PATH_MAX_TEXT, "spec.containers[%zu].%s[%zu].valueFrom (%s)", i,
+                        rule->field, j, source);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool working_dir(const struct rule *rule, const struct pod_spec *spec,
+                        const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    (void)env;
+    for (size_t i = 0; i < spec->containers_len; i++) {
+        if (!str_empty(spec->containers[i].working_dir)) {
+            str_fmt(path, PATH_MAX_TEXT, "spec.containers[%zu].%s", i, rule->field);
+            return true;
+        }
+    }
+    return false;
+}
+
+static int64_t max_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The machine gets its whole limit: unlike a container's it is not shared with others later. */
+static bool too_much_memory(const struct rule *rule, const struct pod_spec *spec,
+                            const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    char wanted[QUANTITY_MAX], given[QUANTITY_MAX];
+
+    for (size_t i = 0; i < spec->containers_len; i++) {
+        const struct resources *res = &spec->containers[i].resources;
+        bool limit = res->memory_limit_bytes >= res->memory_request_bytes;
+        int64_t bytes = max_of(res->memory_limit_bytes, res->memory_request_bytes);
+
+        if (env->allocatable_memory_bytes > 0 && bytes > env->allocatable_memory_bytes) {
+            str_fmt(path, PATH_MAX_TEXT, "spec.containers[%zu].resources.%s.%s (%s; the node has %s)",
+                    i, limit ? "limits" : "requests", rule->field, quantity_bytes(wanted, bytes),
+                    quantity_bytes(given, env->allocatable_memory_bytes));
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool too_much_cpu(const struct rule *rule, const struct pod_spec *spec,
+                         const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    char wanted[QUANTITY_MAX], given[QUANTITY_MAX];
+
+    for (size_t i = 0; i < spec->containers_len; i++) {
+        int64_t milli = spec->containers[i].resources.cpu_request_milli;
+
+        if (env->allocatable_cpu_milli > 0 && milli > env->allocatable_cpu_milli) {
+            str_fmt(path, PATH_MAX_TEXT,
+                    "spec.containers[%zu].resources.requests.%s (%s; the node has %s)", i,
+                    rule->field, quantity_cpu(wanted, milli),
+                    quantity_cpu(given, env->allocatable_cpu_milli));
+            return true;
+        }
+    }
+    return false;
+}
+
+#define NO_PROBE "is not supported on unikernel nodes yet: remove it (a running machine is ready)"
+#define NO_SHARE "has no meaning for a machine with its own kernel: remove it"
+#define NO_HOOK "is not supported: a unikernel has no second process to run it; remove it"
+#define NOT_YET "is not supported on unikernel nodes yet: remove it"
+
+static const struct rule rules[] = {
+    {no_such_class, "runtimeClassName", 0,
+     "names a RuntimeClass that does not exist: create it, or use \"" HANDLER "\""},
+    {other_handler, "runtimeClassName", 0,
+     "is not for this node, which runs only handler \"" HANDLER "\": use that RuntimeClass, or "
+     "bind the Pod to another node"},
+    {pod_bit, "os.name", PF_OS_NOT_LINUX, "must be linux or left out"},
+    {pod_bit, "securityContext.windowsOptions", PF_WINDOWS_OPTIONS,
+     "is for Windows nodes: remove it"},
+    {no_container, "containers", 0, "is empty: name one container"},
+    {several_containers, "containers", 0,
+     "is one too many: a Pod here is one machine; move the other containers to Pods of their own"},
+    {init_containers, "initContainers", 0,
+     "is not supported on unikernel nodes yet: do its work in the image or in a Job"},
+    {pod_bit, "ephemeralContainers", PF_EPHEMERAL_CONTAINERS,
+     "is not supported: nothing can be added to a running unikernel; use its logs"},
+    {volumes, "volumes", 0,
+     "is not supported on unikernel nodes yet: remove it, or put the files into the image"},
+    {container_bit, "volumeDevices", CF_VOLUME_DEVICES, NOT_YET},
+    {pod_bit, "hostNetwork", PF_HOST_NETWORK,
+     "cannot be given to a machine: remove it; the Pod has an address of its own"},
+    {pod_bit, "hostPID", PF_HOST_PID, NO_SHARE},
+    {pod_bit, "hostIPC", PF_HOST_IPC, NO_SHARE},
+    {pod_bit, "shareProcessNamespace", PF_SHARE_PROCESS_NAMESPACE, NO_SHARE},
+    {pod_bit, "hostUsers", PF_USER_NAMESPACE,
+     "must not be false: a machine has users of its own already; remove it"},
+    {container_bit, "securityContext.privileged", CF_PRIVILEGED,
+     "cannot be given to a machine: remove it; the guest already owns its kernel"},
+    {container_bit, "livenessProbe", CF_LIVENESS_PROBE, NO_PROBE},
+    {container_bit, "readinessProbe", CF_READINESS_PROBE, NO_PROBE},
+    {container_bit, "startupProbe", CF_STARTUP_PROBE, NO_PROBE},
+    {container_bit, "lifecycle.postStart", CF_POST_START, NO_HOOK},
+    {container_bit, "lifecycle.preStop", CF_PRE_STOP, NO_HOOK},
+    {container_bit, "envFrom", CF_ENV_FROM,
+     "is not supported on unikernel nodes yet: write the variables as env with a value"},
+    {env_sources, "env", 0,
+     "is not supported on unikernel nodes yet: give a value, a fieldRef or a resourceFieldRef"},
+    {working_dir, "workingDir", 0,
+     "cannot be set from outside a unikernel: remove it and use absolute paths"},
+    {container_bit, "restartPolicy", CF_RESTART_POLICY,
+     "is not supported on unikernel nodes yet: use the Pod's restartPolicy"},
+    {pod_bit, "activeDeadlineSeconds", PF_ACTIVE_DEADLINE, NOT_YET},
+    {pod_bit, "readinessGates", PF_READINESS_GATES, NOT_YET},
+    {pod_bit, "resources", PF_POD_RESOURCES,
+     "is not supported on unikernel nodes yet: set the container's resources instead"},
+    {pod_bit, "resourceClaims", PF_RESOURCE_CLAIMS,
+     "is not supported: no device is passed into a machine; remove it"},
+    {container_bit, "resources.claims", CF_RESOURCE_CLAIMS,
+     "is not supported: no device is passed into a machine; remove it"},
+    {container_bit, "resources (hugepages-*)", CF_HUGEPAGES, NOT_YET},
+    {container_bit, "resources (extended resource)", CF_EXTENDED_RESOURCES,
+     "is not supported: only cpu, memory and ephemeral-storage are; remove it"},
+    {too_much_memory, "memory", 0, "is more than this node can give: lower it or use a larger node"},
+    {too_much_cpu, "cpu", 0, "is more than this node can give: lower it or use a larger node"},
+};
+
+bool pod_refuse(const struct pod_spec *spec, const struct refuse_env *env, struct refusal *ret)
+{
+    char path[PATH_MAX_TEXT];
+
+    if (spec->features & PF_MIRROR)
+        return false; /* not ours to run or to refuse */
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        if (!rules[i].test(&rules[i], spec, env, path))
+            continue;
+        ret->reason = "CreateContainerConfigError";
+        str_fmt(ret->message, sizeof(ret->message), "%s %s.", path, rules[i].advice);
+        return true;
+    }
+    return false;
+}
