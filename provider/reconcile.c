@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct reconcile *reconcile_new(const struct reconcile_config *config, const struct world_ops *ops,

@@ -64,6 +64,8 @@ int reconcile_restore(struct reconcile *r, const char *uid, const char *data, si
 /* A machine or network without a record: an orphan unless the API names it. */
 void reconcile_restore_bare(struct reconcile *r, const char *uid, const char *container,
                             const char *id, uint32_t attempt);
+/* A network that was begun and not finished: it is deleted before anything else is done with it. */
+void reconcile_net_partial(struct reconcile *r, const char *uid);
 /* After all of the above. found says whether an attempt left anything on this host: one that did not
  * was never started (same boot) or is lost (the host was started anew). */
 void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const char *id),

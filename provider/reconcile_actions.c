@@ -130,7 +130,7 @@ static bool is_last_word(const struct pod *pod)
         if (state == MACHINE_STARTING || state == MACHINE_RUNNING)
             return false;
     }
-    return pod->obs.stopped_for_good || pod->spec->deletion_ms != 0;
+    return pod_stopped_for_good(pod->spec, &pod->obs) || pod->spec->deletion_ms != 0;
 }
 
 /* The API's Ready differs from what it acknowledged to us: the node lifecycle controller writes

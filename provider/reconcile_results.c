@@ -56,6 +56,16 @@ void reconcile_restore_bare(struct reconcile *r, const char *uid, const char *co
     }
 }
 
+void reconcile_net_partial(struct reconcile *r, const char *uid)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod)
+        return;
+    /* The kept intent is what DEL works from; a fresh ADD follows when the Pod is still wanted. */
+    observe_net_deleting(&pod->obs);
+    r->ops->net_del(r->world, pod);
+}
+
 void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const char *id),
                         void *userdata)
 {

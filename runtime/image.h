@@ -71,6 +71,9 @@ struct image_pull *image_pull_start(struct image_store *store, const char *refer
                                     const char *password, image_done done, void *userdata);
 void image_pull_cancel(struct image_pull *pull); /* no callback afterwards */
 
+/* Whether IfNotPresent would need no network. */
+bool image_present(const struct image_store *store, const char *reference);
+
 /* For re-adoption after a restart: the unpacked image of a digest, without network. NULL: not here. */
 struct image *image_find(struct image_store *store, const char *name, const char *digest);
 struct image *image_ref(struct image *image);

@@ -55,6 +55,8 @@ struct instance_ops {
 
 int instances_open(struct uv_loop_s *loop, const struct instance_config *config,
                    struct instances **ret, struct err *err);
+/* What ACCEL_AUTO came to, once vmm->probe has said so; before the first launch. */
+void instances_set_accel(struct instances *all, enum vmm_accel accel);
 /* Leaves all machines running. */
 void instances_close(struct instances *all);
 

@@ -1,0 +1,86 @@
+/* The agent's parts and what they share. Made by main.c, passed to every part as a pointer; nothing of
+ * it is global. */
+#pragma once
+
+#include "base/fetch.h"
+#include "k8s/client.h"
+#include "provider/config.h"
+#include "provider/reconcile.h"
+#include "runtime/instance.h"
+
+#include <uv.h>
+
+struct endpoints;
+struct events;
+struct host;
+struct identity;
+struct image_store;
+struct map;
+struct network;
+struct node;
+struct server;
+struct server_request;
+struct statedir;
+struct watch;
+
+/* An answer that must not come before the call that asked returned; see machines.c. */
+struct deferred;
+
+struct agent {
+    struct config config;
+    uv_loop_t loop;
+    uv_prepare_t prepare;
+    uv_timer_t timer;        /* the next deadline of reconcile */
+    uv_signal_t sigterm, sigint;
+    struct host *host;
+    char host_ip[64];
+
+    struct kube_client *client;
+    struct identity *identity;
+    struct events *events;
+    struct fetcher fetcher;
+    struct watch *pods;
+    struct watch *classes;
+    struct map *class_handlers; /* RuntimeClass name -> handler (malloc'd) */
+    bool classes_synced;
+
+    struct statedir *state;
+    struct image_store *images;
+    struct network *network; /* NULL: network none */
+    struct instances *instances;
+    const struct vmm_ops *vmm;
+    struct vmm_config vmm_config;
+    struct deferred *deferred_head, **deferred_tail;
+
+    struct world_ops world;
+    struct reconcile *reconcile;
+    struct node *node;
+    struct server *server;
+    struct endpoints *endpoints;
+    char *serving_cert; /* PEM, the last that identity or configuration gave */
+    char *serving_key;
+    int exit_code;
+};
+
+/* machines.c: the half of world_ops that touches this host. */
+void machines_init(struct agent *agent, struct world_ops *ops);
+/* Answers what was deferred; true when there was something. Before each reconcile_flush. */
+bool machines_turn(struct agent *agent);
+/* At start: state records, machines and networks that a former agent left. */
+int machines_restore(struct agent *agent, struct err *err);
+
+/* api.c: the half that talks to the API server, and the watches. */
+void api_init(struct agent *agent, struct world_ops *ops);
+/* Starts the watches of Pods and RuntimeClasses; before the first Pod may act. */
+void api_start(struct agent *agent);
+void api_stop(struct agent *agent);
+
+/* endpoints.c: answers on :10250. */
+struct endpoints *endpoints_new(struct agent *agent);
+void endpoints_free(struct endpoints *endpoints);
+void endpoints_handle(void *userdata, struct server_request *request);
+/* An attempt ended or its Pod is being forgotten: log streams drain and end. */
+void endpoints_container_ended(struct endpoints *endpoints, const char *uid);
+
+/* Ends the loop; the process exits with code. Machines go on. */
+void agent_stop(struct agent *agent, int code);

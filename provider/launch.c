@@ -1,0 +1,198 @@
+/* From a Pod's spec, its image and its network to one machine: memory, command line, log file. What a
+ * guest kind cannot take is an error here, before anything exists. */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "provider/core/env.h"
+#include "provider/core/quantity.h"
+#include "provider/host.h"
+#include "provider/machines.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CMDLINE_MAX 8192 /* above every guest kind's own limit, which then says what it is */
+#define MIB (1024 * 1024)
+
+char *machine_log_dir(const struct agent *agent, const struct pod_spec *spec)
+{
+    return xasprintf("%s/%s_%s_%s", agent->config.log_dir, spec->ns, spec->name, spec->uid);
+}
+
+char *machine_log_path(const struct agent *agent, const struct pod_spec *spec, size_t container,
+                       uint32_t attempt)
+{
+    char *dir = machine_log_dir(agent, spec);
+    char *path = xasprintf("%s/%s/%u.log", dir, spec->containers[container].name, attempt);
+    free(dir);
+    return path;
+}
+
+static void *alloc_from_arena(void *userdata, size_t size)
+{
+    return arena_alloc(userdata, size);
+}
+
+/* Limit, else request, else the configured default; MiB, rounded up. */
+static uint32_t guest_memory_mib(const struct agent *agent, const struct resources *resources)
+{
+    int64_t bytes = resources->memory_limit_bytes;
+    if (bytes <= 0)
+        bytes = resources->memory_request_bytes;
+    if (bytes <= 0)
+        (void)quantity_value(agent->config.default_memory, &bytes);
+    return (uint32_t)((bytes + MIB - 1) / MIB);
+}
+
+/* The Pod's name servers and the first search domain, by dnsPolicy (contract 3.7). */
+static void fill_dns(const struct agent *agent, const struct pod_spec *spec, struct arena *arena,
+                     struct guest_net *net)
+{
+    bool cluster = str_starts(spec->dns_policy, "ClusterFirst") || str_empty(spec->dns_policy);
+    size_t max = agent->config.cluster_dns.len + spec->dns_servers_len;
+    const char **servers = arena_array(arena, max + 1, sizeof(*servers));
+    size_t count = 0;
+    for (size_t i = 0; cluster && i < agent->config.cluster_dns.len; i++)
+        servers[count++] = agent->config.cluster_dns.items[i];
+    for (size_t i = 0; i < spec->dns_servers_len; i++)
+        servers[count++] = spec->dns_servers[i];
+    net->dns = servers;
+    net->dns_len = count;
+    net->search = spec->dns_searches_len ? spec->dns_searches[0] : "";
+    if (cluster && agent->config.cluster_dns.len) {
+        char domain[256];
+        str_fmt(domain, sizeof(domain), "%s.svc.%s", spec->ns, agent->config.cluster_domain);
+        net->search = arena_strdup(arena, domain);
+    }
+}
+
+static int resolve(const struct machine *m, const struct pod *pod, struct arena *arena,
+                   struct env_result *ret, struct err *err)
+{
+    const struct agent *agent = m->agent;
+    const struct image *image = m->image;
+    struct env_facts facts = {
+        .node_name = agent->config.node_name,
+        .host_ip = agent->host_ip,
+        .pod_ip = pod->obs.pod_ip,
+        .allocatable_cpu_milli = agent->host->cpu_allocatable_milli,
+        .allocatable_memory_bytes = agent->host->memory_allocatable_bytes,
+        .image_env = image->env,
+        .image_env_len = image->env_len,
+        .image_entrypoint = image->entrypoint,
+        .image_entrypoint_len = image->entrypoint_len,
+        .image_cmd = image->cmd,
+        .image_cmd_len = image->cmd_len,
+    };
+    char text[ERR_TEXT_MAX];
+    int result = env_resolve(pod->spec, &pod->spec->containers[0], &facts, alloc_from_arena, arena,
+                             ret, text, sizeof(text));
+    return result < 0 ? err_spec(err, result, "%s", text) : 0;
+}
+
+static int write_cmdline(const struct machine *m, const struct pod *pod,
+                         const struct guest_ops *guest, struct arena *arena, struct buf *out,
+                         struct err *err)
+{
+    struct env_result env = {0};
+    int result = resolve(m, pod, arena, &env, err);
+    if (result < 0)
+        return result;
+    struct guest_env *pairs = arena_array(arena, env.env_len + 1, sizeof(*pairs));
+    for (size_t i = 0; i < env.env_len; i++)
+        pairs[i] = (struct guest_env){.key = env.env[i].key, .value = env.env[i].value};
+    struct guest_net net = {0};
+    if (m->net_up) {
+        net.ip = m->net.ip;
+        net.prefix_len = m->net.prefix_len;
+        net.gateway = m->net.gateway;
+        net.hostname = pod->spec->hostname ? pod->spec->hostname : pod->spec->name;
+        fill_dns(m->agent, pod->spec, arena, &net);
+    }
+    struct guest_input input = {
+        .name = pod->spec->containers[0].name,
+        .net = &net,
+        .env = pairs,
+        .env_len = env.env_len,
+        .argv = env.argv,
+        .argv_len = env.argv_len,
+        .has_initrd = m->image->initrd != NULL,
+        .os_features = m->image->os_features,
+        .os_features_len = m->image->os_features_len,
+        .board = guest->board,
+    };
+    return guest->cmdline(&input, out, err);
+}
+
+static int start(struct machine *m, struct pod *pod, const struct guest_ops *guest,
+                 const char *cmdline, const struct instance_ops *ops, struct err *err)
+{
+    struct agent *agent = m->agent;
+    const struct container_spec *c = &pod->spec->containers[0];
+    uint32_t memory_mib = guest_memory_mib(agent, &c->resources);
+    if (memory_mib < guest->memory_mib_min)
+        return err_spec(err, -EINVAL,
+                        "spec.containers[0].resources.limits.memory: %u MiB are too few for a %s "
+                        "guest; give it at least %u Mi",
+                        memory_mib, guest->kind, guest->memory_mib_min);
+    int64_t milli = c->resources.cpu_limit_milli;
+    char name[80];
+    str_fmt(name, sizeof(name), "unik-%s", pod->spec->uid);
+    char *log_path = machine_log_path(agent, pod->spec, 0, pod->containers[0].attempt);
+    struct instance_spec spec = {
+        .id = m->id,
+        .pod_uid = pod->spec->uid,
+        .container = c->name,
+        .attempt = pod->containers[0].attempt,
+        .netns = m->net_up ? m->net.netns : NULL,
+        .log_path = log_path,
+        .guest = guest,
+        .machine =
+            {
+                .kernel = m->image->kernel,
+                .initrd = m->image->initrd,
+                .cmdline = cmdline,
+                .board = guest->board,
+                .memory_mib = memory_mib,
+                .cpus = milli > 1000 ? (uint32_t)((milli + 999) / 1000) : 1,
+                .mac = m->net_up ? m->net.mac : NULL,
+                .mtu = m->net.mtu,
+                .debug_exit = guest->debug_exit,
+                .name = name,
+            },
+        .memory_limit_bytes =
+            ((uint64_t)memory_mib + vmm_overhead_mib(agent->vmm, agent->vmm_config.accel)) * MIB,
+        .cpu_limit_milli = milli,
+        .cpu_request_milli = c->resources.cpu_request_milli,
+    };
+    int result = instance_launch(agent->instances, &spec, ops, m, &m->instance, err);
+    free(log_path);
+    return result;
+}
+
+int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
+                   struct err *err)
+{
+    if (!m->image && pod->image_names[0][0])
+        m->image = image_find(m->agent->images, pod->image_names[0],
+                              pod->containers[0].image_digest);
+    if (!m->image)
+        return err_set(err, -ENOENT, "the image's files are not on this host any more");
+    const struct guest_ops *guest = guest_find(m->image->guest_kind);
+    if (!guest)
+        return err_spec(err, -ENOTSUP, "image \"%s\" is for %s guests, which are not supported",
+                        pod->spec->containers[0].image, m->image->guest_kind);
+    struct arena *arena = arena_new(4096);
+    struct buf cmdline = BUF_INIT(CMDLINE_MAX);
+    int result = write_cmdline(m, pod, guest, arena, &cmdline, err);
+    if (result == 0 && cmdline.overflow)
+        result = err_spec(err, -E2BIG, "the guest's command line is longer than %d bytes",
+                          CMDLINE_MAX);
+    if (result == 0)
+        result = start(m, pod, guest, buf_str(&cmdline), ops, err);
+    buf_free(&cmdline);
+    arena_free(arena);
+    return result;
+}

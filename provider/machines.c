@@ -1,0 +1,405 @@
+/* The world of reconcile on this host: images, networks and machines of Pods, joined to the
+ * callbacks of runtime/. Turns a Pod's spec into a machine's. Called by reconcile only. */
+#include "provider/machines.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "runtime/statedir.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum deferred_kind { DEFER_START_FAILED, DEFER_NET_ADDED, DEFER_NET_DELETED, DEFER_CLEANED };
+
+struct deferred {
+    struct deferred *next;
+    enum deferred_kind kind;
+    char *uid;
+    char *id;
+    uint32_t container;
+    int result;
+    bool spec_error;
+    char *reason;
+    char *text;
+};
+
+static struct deferred *defer(struct agent *agent, enum deferred_kind kind, const char *uid)
+{
+    struct deferred *d = xcalloc(1, sizeof(*d));
+    d->kind = kind;
+    d->uid = xstrdup(uid);
+    *agent->deferred_tail = d;
+    agent->deferred_tail = &d->next;
+    return d;
+}
+
+static void deferred_answer(struct agent *agent, const struct deferred *d)
+{
+    struct reconcile *r = agent->reconcile;
+    switch (d->kind) {
+    case DEFER_START_FAILED:
+        reconcile_start_failed(r, d->uid, d->container, d->id, d->reason, d->text, d->spec_error);
+        break;
+    case DEFER_NET_ADDED:
+        reconcile_net_added(r, d->uid, d->result, agent->host_ip, d->text);
+        break;
+    case DEFER_NET_DELETED:
+        reconcile_net_deleted(r, d->uid, d->result, d->text);
+        break;
+    case DEFER_CLEANED:
+        reconcile_cleaned(r, d->uid, d->result);
+        break;
+    }
+}
+
+bool machines_turn(struct agent *agent)
+{
+    struct deferred *list = agent->deferred_head;
+    agent->deferred_head = NULL;
+    agent->deferred_tail = &agent->deferred_head;
+    bool any = list != NULL;
+    while (list) {
+        struct deferred *d = list;
+        list = d->next;
+        deferred_answer(agent, d);
+        free(d->uid);
+        free(d->id);
+        free(d->reason);
+        free(d->text);
+        free(d);
+    }
+    return any;
+}
+
+struct machine *machine_of(struct agent *agent, struct pod *pod)
+{
+    if (!pod->machine) {
+        struct machine *m = xcalloc(1, sizeof(*m));
+        m->agent = agent;
+        m->uid = xstrdup(pod->spec->uid);
+        pod->machine = m;
+    }
+    return pod->machine;
+}
+
+/* ---- images ---- */
+
+static void on_pulled(void *userdata, const struct image_result *result)
+{
+    struct machine *m = userdata;
+    m->pull = NULL;
+    struct pull_result answer = {
+        .result = result->image ? 0 : -EIO,
+        .reason = result->reason,
+        .error = result->error,
+        .pulled = result->pulled,
+        .took_ms = result->took_ms,
+        .bytes = result->bytes,
+    };
+    if (result->image) {
+        image_unref(m->image);
+        m->image = result->image;
+        answer.digest = m->image->digest;
+        answer.name = m->image->name;
+    }
+    reconcile_pulled(m->agent->reconcile, m->uid, 0, &answer);
+}
+
+static void world_pull(void *world, struct pod *pod, uint32_t container)
+{
+    static const enum image_policy policies[] = {
+        [PULL_ALWAYS] = IMAGE_ALWAYS,
+        [PULL_IF_NOT_PRESENT] = IMAGE_IF_NOT_PRESENT,
+        [PULL_NEVER] = IMAGE_NEVER,
+    };
+    struct agent *agent = world;
+    struct machine *m = machine_of(agent, pod);
+    const struct container_spec *c = &pod->spec->containers[container];
+    if (m->pull)
+        image_pull_cancel(m->pull);
+    if (c->pull_policy == PULL_ALWAYS ||
+        (c->pull_policy == PULL_IF_NOT_PRESENT && !image_present(agent->images, c->image)))
+        agent_event(agent, pod, (int)container, false, "Pulling", "Pulling image \"%s\"", c->image);
+    m->pull = image_pull_start(agent->images, c->image, policies[c->pull_policy], NULL, NULL,
+                               on_pulled, m);
+}
+
+/* ---- network ---- */
+
+struct net_call {
+    struct agent *agent;
+    char *uid;
+};
+
+static struct net_call *net_call_new(struct agent *agent, const char *uid)
+{
+    struct net_call *call = xmalloc(sizeof(*call));
+    call->agent = agent;
+    call->uid = xstrdup(uid);
+    return call;
+}
+
+static void on_net_added(void *userdata, int result, const struct network_result *net,
+                         const char *error)
+{
+    struct net_call *call = userdata;
+    struct pod *pod = reconcile_find_uid(call->agent->reconcile, call->uid);
+    if (pod && result == 0) {
+        struct machine *m = machine_of(call->agent, pod);
+        m->net = *net;
+        m->net_up = true;
+    }
+    reconcile_net_added(call->agent->reconcile, call->uid, result, net ? net->ip : "", error);
+    free(call->uid);
+    free(call);
+}
+
+static void world_net_add(void *world, struct pod *pod)
+{
+    struct agent *agent = world;
+    struct network_port ports[CONTAINER_PORTS_MAX];
+    size_t count = 0;
+    if (!agent->network) {
+        defer(agent, DEFER_NET_ADDED, pod->spec->uid);
+        return;
+    }
+    const struct container_spec *c = &pod->spec->containers[0];
+    for (size_t i = 0; i < c->ports_len && count < CONTAINER_PORTS_MAX; i++) {
+        if (!c->ports[i].host_port)
+            continue;
+        ports[count++] = (struct network_port){
+            .container_port = c->ports[i].container_port,
+            .host_port = c->ports[i].host_port,
+            .host_ip = c->ports[i].host_ip ? c->ports[i].host_ip : "",
+            .protocol = c->ports[i].protocol == PROTOCOL_UDP ? "udp" : "tcp",
+        };
+    }
+    struct network_pod net = {
+        .uid = pod->spec->uid,
+        .ns = pod->spec->ns,
+        .name = pod->spec->name,
+        .ports = ports,
+        .ports_len = count,
+    };
+    network_add(agent->network, &net, on_net_added, net_call_new(agent, pod->spec->uid));
+}
+
+static void on_net_deleted(void *userdata, int result, const struct network_result *net,
+                           const char *error)
+{
+    struct net_call *call = userdata;
+    (void)net;
+    reconcile_net_deleted(call->agent->reconcile, call->uid, result, error);
+    free(call->uid);
+    free(call);
+}
+
+static void world_net_del(void *world, struct pod *pod)
+{
+    struct agent *agent = world;
+    struct machine *m = pod->machine;
+    if (m)
+        m->net_up = false;
+    if (!agent->network)
+        defer(agent, DEFER_NET_DELETED, pod->spec->uid);
+    else
+        network_del(agent->network, pod->spec->uid, on_net_deleted,
+                    net_call_new(agent, pod->spec->uid));
+}
+
+/* ---- machines ---- */
+
+static void on_running(void *userdata, int64_t started_unix_ms)
+{
+    struct machine *m = userdata;
+    reconcile_running(m->agent->reconcile, m->uid, 0, m->id, started_unix_ms);
+}
+
+static void on_failed(void *userdata, const struct err *err)
+{
+    struct machine *m = userdata;
+    instance_release(m->instance);
+    m->instance = NULL;
+    reconcile_start_failed(m->agent->reconcile, m->uid, 0, m->id, "RunContainerError", err->text,
+                           err->kind == ERR_SPEC);
+}
+
+static void on_exit_(void *userdata, const struct instance_end *end)
+{
+    struct machine *m = userdata;
+    struct machine_exit exit = {
+        .valid = true,
+        .exit_code = end->oom ? 137 : end->exit.exit_code,
+        .signal = end->exit.signal,
+        .started_ms = end->started_ms,
+        .finished_ms = end->finished_ms,
+    };
+    str_copy(exit.reason, sizeof(exit.reason),
+             end->oom ? "OOMKilled" : (end->exit.reason ? end->exit.reason : ""));
+    str_copy(exit.message, sizeof(exit.message), end->exit.message);
+    str_copy(exit.id, sizeof(exit.id), m->id);
+    instance_release(m->instance);
+    m->instance = NULL;
+    reconcile_exited(m->agent->reconcile, m->uid, 0, &exit);
+    endpoints_container_ended(m->agent->endpoints, m->uid);
+}
+
+static void on_lost(void *userdata)
+{
+    struct machine *m = userdata;
+    instance_release(m->instance);
+    m->instance = NULL;
+    reconcile_lost(m->agent->reconcile, m->uid, 0, m->id);
+    endpoints_container_ended(m->agent->endpoints, m->uid);
+}
+
+static const struct instance_ops instance_callbacks = {
+    .on_running = on_running,
+    .on_failed = on_failed,
+    .on_exit = on_exit_,
+    .on_lost = on_lost,
+};
+
+static void world_launch(void *world, struct pod *pod, uint32_t container, const char *id)
+{
+    struct agent *agent = world;
+    struct machine *m = machine_of(agent, pod);
+    struct err err = {0};
+    str_copy(m->id, sizeof(m->id), id);
+    int result = machine_launch(m, pod, &instance_callbacks, &err);
+    if (result == 0)
+        return;
+    struct deferred *d = defer(agent, DEFER_START_FAILED, pod->spec->uid);
+    d->container = container;
+    d->id = xstrdup(id);
+    d->reason = xstrdup(err.kind == ERR_SPEC ? "CreateContainerConfigError"
+                                             : "CreateContainerError");
+    d->text = xstrdup(err.text);
+    d->spec_error = err.kind == ERR_SPEC;
+}
+
+static int world_stop(void *world, struct pod *pod, uint32_t container)
+{
+    struct machine *m = pod->machine;
+    (void)world;
+    (void)container;
+    return m && m->instance ? instance_stop(m->instance) : -ENOTSUP;
+}
+
+static void world_kill(void *world, struct pod *pod, uint32_t container)
+{
+    struct machine *m = pod->machine;
+    (void)world;
+    (void)container;
+    if (m && m->instance)
+        instance_kill(m->instance);
+}
+
+static void world_put_away(void *world, struct pod *pod, uint32_t container, const char *id)
+{
+    struct agent *agent = world;
+    struct log_ctx ctx = pod_log(pod);
+    struct err err = {0};
+    (void)container;
+    if (instance_remove(agent->instances, id, &err) < 0)
+        log_warn(&ctx, "put-away", "%s", err.text);
+}
+
+static void world_clean(void *world, struct pod *pod)
+{
+    struct agent *agent = world;
+    struct log_ctx ctx = pod_log(pod);
+    struct err err = {0};
+    int result = 0;
+    for (size_t i = 0; i < pod->obs.containers_len; i++) {
+        const char *id = pod->containers[i].id;
+        if (id[0] && instance_remove(agent->instances, id, &err) < 0) {
+            log_warn(&ctx, "clean", "%s", err.text);
+            result = -EBUSY;
+        }
+    }
+    endpoints_container_ended(agent->endpoints, pod->spec->uid);
+    char *dir = machine_log_dir(agent, pod->spec);
+    int removed = file_remove_tree(dir);
+    if (removed < 0)
+        log_warn(&ctx, "clean", "cannot remove %s: %s", dir, strerror(-removed));
+    free(dir);
+    defer(agent, DEFER_CLEANED, pod->spec->uid)->result = result;
+}
+
+static void world_forget(void *world, struct pod *pod)
+{
+    struct machine *m = pod->machine;
+    (void)world;
+    if (!m)
+        return;
+    if (m->pull)
+        image_pull_cancel(m->pull);
+    if (m->instance)
+        instance_release(m->instance);
+    image_unref(m->image);
+    free(m->uid);
+    free(m);
+    pod->machine = NULL;
+}
+
+static int world_save(void *world, const char *uid, const char *data, size_t len)
+{
+    struct agent *agent = world;
+    struct log_ctx ctx = {.uid = uid};
+    struct err err = {0};
+    int result = statedir_save(agent->state, uid, data, len, &err);
+    if (result < 0)
+        log_error(&ctx, "state", "%s", err.text);
+    return result;
+}
+
+static int world_unsave(void *world, const char *uid)
+{
+    struct agent *agent = world;
+    struct log_ctx ctx = {.uid = uid};
+    struct err err = {0};
+    int result = statedir_remove(agent->state, uid, &err);
+    if (result < 0)
+        log_error(&ctx, "state", "%s", err.text);
+    return result;
+}
+
+static struct now world_now(void *world)
+{
+    (void)world;
+    return (struct now){.mono_ms = clock_mono_ms(), .unix_ms = clock_unix_ms()};
+}
+
+static void world_new_id(void *world, char id[OBSERVED_ID_MAX])
+{
+    (void)world;
+    str_random_hex(id, 16);
+}
+
+void machines_init(struct agent *agent, struct world_ops *ops)
+{
+    agent->deferred_tail = &agent->deferred_head;
+    ops->now = world_now;
+    ops->pull = world_pull;
+    ops->net_add = world_net_add;
+    ops->net_del = world_net_del;
+    ops->launch = world_launch;
+    ops->stop = world_stop;
+    ops->kill = world_kill;
+    ops->put_away = world_put_away;
+    ops->clean = world_clean;
+    ops->forget = world_forget;
+    ops->save = world_save;
+    ops->unsave = world_unsave;
+    ops->new_id = world_new_id;
+}
+
+const struct instance_ops *machine_callbacks(void)
+{
+    return &instance_callbacks;
+}

@@ -1,0 +1,36 @@
+/* What the files about this host's machines share: machines.c (reconcile's world), launch.c (spec
+ * to machine), restore.c (what a former agent left). */
+#pragma once
+
+#include "provider/agent.h"
+#include "runtime/image.h"
+#include "runtime/network.h"
+
+#define CONTAINER_PORTS_MAX 64 /* host ports of one Pod */
+
+/* The world's data of one Pod, in pod->machine. */
+struct machine {
+    struct agent *agent;
+    char *uid;
+    struct image_pull *pull;
+    struct image *image;
+    struct network_result net;
+    bool net_up;
+    struct instance *instance;
+    char id[OBSERVED_ID_MAX]; /* of the instance, current or last */
+};
+
+/* Makes it when there is none. */
+struct machine *machine_of(struct agent *agent, struct pod *pod);
+const struct instance_ops *machine_callbacks(void);
+/* launch.c: starts m->id; 0, or negative with the sentence for the Pod's owner. */
+int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
+                   struct err *err);
+/* <log_dir>/<ns>_<name>_<uid>; malloc'd. */
+char *machine_log_dir(const struct agent *agent, const struct pod_spec *spec);
+/* <log dir>/<container>/<attempt>.log; malloc'd. */
+char *machine_log_path(const struct agent *agent, const struct pod_spec *spec, size_t container,
+                       uint32_t attempt);
+/* An event about a Pod (container -1) or one of its containers. */
+void agent_event(struct agent *agent, struct pod *pod, int container, bool warning,
+                 const char *reason, const char *fmt, ...) __attribute__((format(printf, 6, 7)));

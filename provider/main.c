@@ -1,0 +1,125 @@
+/* The agent's life: configuration, parts in their order, the loop, and an end that leaves every machine
+ * running. Nothing is decided here. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "provider/agent.h"
+#include "provider/startup.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EXIT_CONFIG 2 /* the configuration is wrong: restarting does not help */
+
+static uint64_t flush(struct agent *agent)
+{
+    uint64_t deadline = DEADLINE_NONE;
+    if (!agent->reconcile)
+        return deadline;
+    /* Deferred answers may come of a flush: twice is enough, the rest waits a turn. */
+    for (int round = 0; round < 2; round++) {
+        bool any = machines_turn(agent);
+        deadline = reconcile_flush(agent->reconcile);
+        if (!any && !agent->deferred_head)
+            break;
+    }
+    return agent->deferred_head ? clock_mono_ms() : deadline;
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    (void)timer; /* waking the loop is all: the flush follows */
+}
+
+/* Runs just before the loop sleeps: everything that the callbacks of this turn recorded is acted upon
+ * together. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct agent *agent = prepare->data;
+    uint64_t deadline = flush(agent);
+    uint64_t now = clock_mono_ms();
+    if (deadline == DEADLINE_NONE)
+        uv_timer_stop(&agent->timer);
+    else
+        uv_timer_start(&agent->timer, on_deadline, deadline > now ? deadline - now : 0, 0);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    struct agent *agent = handle->data;
+    log_info(NULL, "stop", "signal %d: stopping; machines go on", signum);
+    agent_stop(agent, 0);
+}
+
+void agent_stop(struct agent *agent, int code)
+{
+    agent->exit_code = code;
+    uv_stop(&agent->loop);
+}
+
+static int run(struct agent *agent, struct err *err)
+{
+    int result = uv_loop_init(&agent->loop);
+    if (result < 0)
+        return err_set(err, result, "event loop: %s", uv_strerror(result));
+    uv_prepare_init(&agent->loop, &agent->prepare);
+    uv_timer_init(&agent->loop, &agent->timer);
+    uv_signal_init(&agent->loop, &agent->sigterm);
+    uv_signal_init(&agent->loop, &agent->sigint);
+    agent->prepare.data = agent->sigterm.data = agent->sigint.data = agent;
+    uv_prepare_start(&agent->prepare, on_prepare);
+    uv_signal_start(&agent->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&agent->sigint, on_signal, SIGINT);
+    result = startup_begin(agent, err);
+    if (result == 0) {
+        (void)uv_run(&agent->loop, UV_RUN_DEFAULT);
+        result = agent->exit_code;
+    }
+    startup_end(agent);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    struct agent agent = {0};
+    struct err err = {0};
+    enum config_command command;
+    enum log_level level = LOG_INFO;
+    /* Few arenas and no hoarding: the agent's memory is one of its promises. */
+    (void)mallopt(M_ARENA_MAX, 1);
+    (void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (config_load(argc, argv, &agent.config, &command, &err) < 0) {
+        fprintf(stderr, "unikubelet: %s\n", err.text);
+        return EXIT_CONFIG;
+    }
+    (void)log_level_from_string(agent.config.log_level, &level);
+    log_set_level(level);
+    int result = 0;
+    switch (command) {
+    case CONFIG_HELP:
+        config_help(stdout);
+        break;
+    case CONFIG_VERSION:
+        printf("unikubelet %s\n", UNIKUBELET_VERSION);
+        break;
+    case CONFIG_CHECK:
+        printf("the configuration is good\n");
+        break;
+    case CONFIG_PRINT:
+        config_print(&agent.config, stdout);
+        break;
+    case CONFIG_RUN:
+        log_info(NULL, "start", "unikubelet %s for node %s", UNIKUBELET_VERSION,
+                 agent.config.node_name);
+        result = run(&agent, &err);
+        if (result < 0)
+            log_error(NULL, "start", "%s", err.text);
+        break;
+    }
+    config_free(&agent.config);
+    return result < 0 ? EXIT_FAILURE : result;
+}

@@ -1,0 +1,471 @@
+/* Registration and status of the Node (contract 1.1-1.3): compute every few seconds, post only what
+ * changed, say why when machines cannot run. The Lease is lease.c's. */
+#include "provider/node_priv.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "k8s/events.h"
+#include "provider/host.h"
+#include "provider/startup.h"
+#include "runtime/image.h"
+#include "runtime/network.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KUBELET_VERSION "v1.37.2"
+#define PROBE_AGAIN_MS 60000u /* machines can run, or not: asked again so often */
+#define LABELS_MAX (CONFIG_LIST_MAX + 10)
+
+static void status_update(struct node *node);
+static void register_node(struct node *node);
+
+/* ---- what is said ---- */
+
+static size_t fill_labels(const struct node *node, struct key_value *labels, char (*storage)[256])
+{
+    const struct config *config = &node->agent->config;
+    const struct host *host = node->agent->host;
+    size_t n = 0;
+    labels[n++] = (struct key_value){"kubernetes.io/hostname", config->node_name};
+    labels[n++] = (struct key_value){"kubernetes.io/os", "linux"};
+    labels[n++] = (struct key_value){"kubernetes.io/arch", host->architecture};
+    labels[n++] = (struct key_value){"beta.kubernetes.io/os", "linux"};
+    labels[n++] = (struct key_value){"beta.kubernetes.io/arch", host->architecture};
+    labels[n++] = (struct key_value){"node.kubernetes.io/instance-type", "unikernel"};
+    labels[n++] = (struct key_value){"type", "virtual-kubelet"};
+    labels[n++] = (struct key_value){"unikubelet.dev/runtime", "true"};
+    for (size_t i = 0; i < config->node_labels.len; i++) {
+        const char *text = config->node_labels.items[i];
+        const char *value = strchr(text, '=');
+        str_fmt(storage[i], sizeof(storage[i]), "%.*s", (int)(value - text), text);
+        labels[n++] = (struct key_value){storage[i], value + 1};
+    }
+    return n;
+}
+
+static size_t fill_images(const struct node *node, struct node_image *images)
+{
+    struct image_listing listing[NODE_IMAGES_MAX];
+    size_t len = image_list(node->agent->images, listing, NODE_IMAGES_MAX);
+    for (size_t i = 0; i < len; i++)
+        images[i] = (struct node_image){.name = listing[i].name,
+                                        .tag = listing[i].tag,
+                                        .digest = listing[i].digest,
+                                        .size_bytes = listing[i].size_bytes};
+    return len;
+}
+
+/* Everything but the moving parts goes to write, which makes the body. */
+static void with_status(struct node *node, int64_t heartbeat_ms,
+                        void (*write)(struct node *node, const struct node_status *status))
+{
+    static const struct key_value taints[] = {{"virtual-kubelet.io/provider", "unikubelet"}};
+    static const char *const handlers[] = {"", "unikernel"};
+    const struct agent *agent = node->agent;
+    const struct config *config = &agent->config;
+    const struct host *host = agent->host;
+    struct key_value labels[LABELS_MAX];
+    char storage[CONFIG_LIST_MAX][256];
+    struct node_image images[NODE_IMAGES_MAX];
+    char runtime[64];
+    str_fmt(runtime, sizeof(runtime), "unikernel://%s", UNIKUBELET_VERSION);
+    struct node_status status = {
+        .name = config->node_name,
+        .labels = labels,
+        .labels_len = fill_labels(node, labels, storage),
+        .taints = taints,
+        .taints_len = 1,
+        .provider_id = str_empty(config->provider_id) ? NULL : config->provider_id,
+        .cpu_milli = host->cpu_milli,
+        .cpu_allocatable_milli = host->cpu_allocatable_milli,
+        .memory_bytes = host->memory_bytes,
+        .memory_allocatable_bytes = host->memory_allocatable_bytes,
+        .storage_bytes = host->storage_bytes,
+        .storage_allocatable_bytes = host->storage_allocatable_bytes,
+        .pods_max = config->max_pods,
+        .internal_ip = agent->host_ip,
+        .hostname = config->node_name,
+        .port = (uint16_t)config->port,
+        .machine_id = host->machine_id,
+        .system_uuid = host->system_uuid,
+        .boot_id = host->boot_id,
+        .kernel_version = host->kernel_version,
+        .os_image = host->os_image,
+        .runtime_version = runtime,
+        .kubelet_version = KUBELET_VERSION,
+        .architecture = host->architecture,
+        .runtime_handlers = handlers,
+        .runtime_handlers_len = 2,
+        .images = images,
+        .images_len = fill_images(node, images),
+        .conditions_len = node->conditions_len,
+        .heartbeat_ms = heartbeat_ms,
+    };
+    memcpy(status.conditions, node->conditions, sizeof(status.conditions));
+    write(node, &status);
+}
+
+static void set_condition(struct node *node, size_t at, const char *type, bool status,
+                          const char *reason, const char *message)
+{
+    struct node_condition *c = &node->conditions[at];
+    if (at >= node->conditions_len || c->status != status)
+        c->since_ms = clock_unix_ms();
+    if (at >= node->conditions_len)
+        node->conditions_len = at + 1;
+    c->type = type;
+    c->status = status;
+    c->reason = reason;
+    c->message = message;
+}
+
+static void tell_ready(struct node *node, bool ready)
+{
+    char text[256];
+    const char *reason = ready ? "NodeReady" : "NodeNotReady";
+    str_fmt(text, sizeof(text), "Node %s status is now: %s", node->agent->config.node_name, reason);
+    struct event event = {
+        .ns = "default",
+        .kind = "Node",
+        .name = node->agent->config.node_name,
+        .uid = node->uid,
+        .api_version = "v1",
+        .reason = reason,
+        .message = text,
+    };
+    events_post(node->agent->events, &event);
+    log_write(ready ? LOG_INFO : LOG_WARN, NULL, "node", "%s%s%s", reason, ready ? "" : ": ",
+              ready ? "" : node->ready_message);
+}
+
+/* Pressure thresholds are the kubelet's evictionHard (contract App. F). */
+static void compute_conditions(struct node *node)
+{
+    struct agent *agent = node->agent;
+    struct err err = {0};
+    bool was_ready = node->conditions_len == 4 && node->conditions[3].status;
+    bool first = node->conditions_len < 4;
+    host_refresh(&agent->config, agent->host);
+    bool memory = agent->host->memory_available_bytes < 100LL * 1024 * 1024;
+    bool disk = agent->host->storage_available_bytes < agent->host->storage_bytes / 10;
+    set_condition(node, 0, "MemoryPressure", memory,
+                  memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
+                  memory ? "kubelet has insufficient memory available"
+                         : "kubelet has sufficient memory available");
+    set_condition(node, 1, "DiskPressure", disk,
+                  disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
+                  disk ? "kubelet has disk pressure" : "kubelet has no disk pressure");
+    set_condition(node, 2, "PIDPressure", false, "KubeletHasSufficientPID",
+                  "kubelet has sufficient PID available");
+    bool net_ok = !agent->network || network_check(agent->network, &err) == 0;
+    bool ready = node->backend_ok && net_ok;
+    if (ready)
+        str_copy(node->ready_message, sizeof(node->ready_message),
+                 "kubelet is posting ready status");
+    else
+        str_fmt(node->ready_message, sizeof(node->ready_message), "%s%s%s",
+                node->backend_ok ? "" : node->backend_error,
+                !node->backend_ok && !net_ok ? "; " : "", net_ok ? "" : err.text);
+    set_condition(node, 3, "Ready", ready, ready ? "KubeletReady" : "KubeletNotReady",
+                  node->ready_message);
+    if (node->uid[0] && !first && ready != was_ready)
+        tell_ready(node, ready);
+}
+
+/* ---- can machines run? ---- */
+
+static void probe_work(uv_work_t *work)
+{
+    struct node *node = work->data;
+    struct err err = {0};
+    const struct agent *agent = node->agent;
+    char *version = NULL;
+    int result = agent->vmm->probe(&agent->vmm_config, &node->accel, &version, &err);
+    node->backend_ok = result == 0;
+    str_copy(node->backend_error, sizeof(node->backend_error), err.text);
+    free(node->vmm_version);
+    node->vmm_version = version;
+}
+
+static void probe_done(uv_work_t *work, int status)
+{
+    struct node *node = work->data;
+    (void)status;
+    node->probing = false;
+    node->probed_mono_ms = clock_mono_ms();
+    if (node->closing)
+        return;
+    bool first = !node->probed;
+    if (node->backend_ok) {
+        node->agent->vmm_config.accel = node->accel;
+        if (!node->probed)
+            log_info(NULL, "vmm", "%s %s, accelerator %s", node->agent->vmm->name,
+                     node->vmm_version ? node->vmm_version : "", vmm_accel_to_string(node->accel));
+    }
+    node->probed = true;
+    if (first)
+        startup_accel(node->agent);
+    if (first && node->state == NODE_CLAIMED)
+        register_node(node);
+    else
+        status_update(node);
+}
+
+static void probe_start(struct node *node)
+{
+    if (node->probing)
+        return;
+    node->probing = true;
+    node->probe.data = node;
+    uv_queue_work(&node->agent->loop, &node->probe, probe_work, probe_done);
+}
+
+/* ---- registration ---- */
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct node *node = timer->data;
+    if (node->state == NODE_REGISTERING)
+        register_node(node);
+}
+
+static void retry_later(struct node *node, const char *what, const char *text)
+{
+    uint64_t pause = NODE_RETRY_MS << (node->failures < 6 ? node->failures : 6);
+    node->failures++;
+    if (pause > NODE_RETRY_MS_MAX)
+        pause = NODE_RETRY_MS_MAX;
+    log_warn(NULL, "register", "%s: %s; trying again in %llu ms", what, text,
+             (unsigned long long)pause);
+    uv_timer_start(&node->retry, on_retry, pause, 0);
+}
+
+static uint64_t status_hash(struct node *node);
+
+static void registered(struct node *node, const char *uid)
+{
+    bool anew = !str_eq(node->uid, uid);
+    str_copy(node->uid, sizeof(node->uid), uid);
+    node->state = NODE_REGISTERED;
+    node->failures = 0;
+    log_info(NULL, "register", "Node %s is registered (uid %s)", node->agent->config.node_name,
+             uid);
+    if (anew)
+        lease_start(node);
+    if (!node->started_told) {
+        node->started_told = true;
+        struct event event = {
+            .ns = "default",
+            .kind = "Node",
+            .name = node->agent->config.node_name,
+            .uid = node->uid,
+            .api_version = "v1",
+            .reason = "Starting",
+            .message = "Starting kubelet.",
+        };
+        events_post(node->agent->events, &event);
+    }
+}
+
+static void on_labels(void *userdata, const struct kube_answer *answer)
+{
+    struct node *node = userdata;
+    node->request = NULL;
+    if (answer->result < 0 || answer->status >= 300)
+        log_warn(NULL, "register", "labels of the Node not updated: %s", answer->text);
+    node->posted_hash = 0; /* whatever stands there, ours is posted now */
+    status_update(node);
+}
+
+static void write_labels(struct node *node, const struct node_status *status)
+{
+    codec_node_labels(status, node->uid, &node->body);
+}
+
+static void on_existing(void *userdata, const struct kube_answer *answer)
+{
+    struct node *node = userdata;
+    node->request = NULL;
+    if (answer->result < 0 || answer->status != 200) {
+        retry_later(node, "reading the existing Node", answer->text);
+        return;
+    }
+    struct json *root = json_parse(answer->body, answer->len, NULL);
+    const char *uid = json_string(json_path(root, "metadata.uid"));
+    registered(node, uid ? uid : "");
+    json_free(root);
+    buf_reset(&node->body);
+    with_status(node, clock_unix_ms(), write_labels);
+    char *path = xasprintf("/api/v1/nodes/%s", node->agent->config.node_name);
+    node->request = kube_request(node->agent->client, KUBE_PATCH, path, buf_str(&node->body),
+                                 node->body.len, KUBE_RETRY, on_labels, node);
+    free(path);
+}
+
+static void on_created(void *userdata, const struct kube_answer *answer)
+{
+    struct node *node = userdata;
+    node->request = NULL;
+    if (answer->result == 0 && answer->status == 201) {
+        struct json *root = json_parse(answer->body, answer->len, NULL);
+        const char *uid = json_string(json_path(root, "metadata.uid"));
+        bool ready = node->conditions_len == 4 && node->conditions[3].status;
+        registered(node, uid ? uid : "");
+        json_free(root);
+        node->posted_hash = status_hash(node);
+        node->posted_mono_ms = clock_mono_ms();
+        tell_ready(node, ready);
+        return;
+    }
+    if (answer->result == 0 && (answer->status == 409 || answer->status == 403)) {
+        char *path = xasprintf("/api/v1/nodes/%s", node->agent->config.node_name);
+        node->request =
+            kube_request(node->agent->client, KUBE_GET, path, NULL, 0, KUBE_ONCE, on_existing, node);
+        free(path);
+        return;
+    }
+    retry_later(node, "creating the Node", answer->text);
+}
+
+static void write_node(struct node *node, const struct node_status *status)
+{
+    codec_node(status, &node->body);
+}
+
+static void register_node(struct node *node)
+{
+    node->state = NODE_REGISTERING;
+    if (node->request)
+        return;
+    compute_conditions(node);
+    buf_reset(&node->body);
+    with_status(node, clock_unix_ms(), write_node);
+    node->request = kube_request(node->agent->client, KUBE_POST, "/api/v1/nodes",
+                                 buf_str(&node->body), node->body.len, KUBE_ONCE, on_created, node);
+}
+
+void node_claimed(struct node *node)
+{
+    node->state = NODE_CLAIMED;
+    startup_claimed(node->agent);
+    if (node->probed)
+        register_node(node);
+}
+
+/* ---- status ---- */
+
+static void write_status(struct node *node, const struct node_status *status)
+{
+    codec_node_status(status, node->uid, &node->body);
+}
+
+/* Of all that is said but the heartbeat. */
+static uint64_t status_hash(struct node *node)
+{
+    buf_reset(&node->body);
+    with_status(node, 0, write_status);
+    return str_hash(buf_str(&node->body), node->body.len);
+}
+
+static void on_status(void *userdata, const struct kube_answer *answer)
+{
+    struct node *node = userdata;
+    node->request = NULL;
+    if (answer->result == 0 && answer->status >= 200 && answer->status < 300) {
+        node->posted_hash = node->pending_hash;
+        node->posted_mono_ms = clock_mono_ms();
+        return;
+    }
+    if (answer->result == 0 && (answer->status == 404 || answer->status == 422)) {
+        log_warn(NULL, "register", "the Node %s was deleted; registering it again",
+                 node->agent->config.node_name);
+        register_node(node);
+        return;
+    }
+    log_warn(NULL, "status", "status of the Node not posted: %s", answer->text);
+}
+
+static void status_update(struct node *node)
+{
+    if (node->state != NODE_REGISTERED || node->request)
+        return;
+    compute_conditions(node);
+    uint64_t hash = status_hash(node);
+    uint64_t age = clock_mono_ms() - node->posted_mono_ms;
+    if (hash == node->posted_hash && age < (uint64_t)node->agent->config.status_report_ms)
+        return;
+    node->pending_hash = hash;
+    buf_reset(&node->body);
+    with_status(node, clock_unix_ms(), write_status);
+    char *path = xasprintf("/api/v1/nodes/%s/status", node->agent->config.node_name);
+    node->request = kube_request(node->agent->client, KUBE_PATCH, path, buf_str(&node->body),
+                                 node->body.len, KUBE_ONCE, on_status, node);
+    free(path);
+}
+
+static void on_status_timer(uv_timer_t *timer)
+{
+    struct node *node = timer->data;
+    if (node->probed && clock_mono_ms() - node->probed_mono_ms >= PROBE_AGAIN_MS)
+        probe_start(node);
+    status_update(node);
+}
+
+void node_touch(struct node *node)
+{
+    if (node)
+        status_update(node);
+}
+
+/* This agent's own id: the same over restarts on this host, another on any other. */
+static void read_agent_id(struct node *node)
+{
+    char *path = xasprintf("%s/agent-id", node->agent->config.state_dir);
+    struct buf text = BUF_INIT(256);
+    if (file_read(path, &text) == 0 && text.len == 32)
+        str_copy(node->agent_id, sizeof(node->agent_id), buf_str(&text));
+    if (!node->agent_id[0]) {
+        str_random_hex(node->agent_id, 16);
+        int result = file_write_atomic(path, node->agent_id, strlen(node->agent_id), 0600);
+        if (result < 0)
+            log_warn(NULL, "agent-id", "cannot write %s: %s", path, strerror(-result));
+    }
+    buf_free(&text);
+    free(path);
+}
+
+struct node *node_start(struct agent *agent)
+{
+    struct node *node = xcalloc(1, sizeof(*node));
+    node->agent = agent;
+    node->state = NODE_CLAIMING;
+    buf_init(&node->body, NODE_BODY_MAX);
+    read_agent_id(node);
+    uv_timer_init(&agent->loop, &node->retry);
+    uv_timer_init(&agent->loop, &node->status_timer);
+    node->retry.data = node;
+    node->status_timer.data = node;
+    uint64_t period = (uint64_t)agent->config.status_update_ms;
+    uv_timer_start(&node->status_timer, on_status_timer, period, period);
+    probe_start(node);
+    lease_claim(node);
+    return node;
+}
+
+void node_stop(struct node *node)
+{
+    if (!node)
+        return;
+    node->closing = 1;
+    if (node->request)
+        kube_request_cancel(node->request);
+    node->request = NULL;
+    lease_stop(node);
+    uv_timer_stop(&node->retry);
+    uv_timer_stop(&node->status_timer);
+}

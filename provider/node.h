@@ -1,0 +1,13 @@
+/* The Node object and its Lease (contract 1): register, keep alive, tell the truth about readiness, register
+ * again when somebody deleted it, and step back from a name that another live agent holds. */
+#pragma once
+
+struct agent;
+struct node;
+
+/* Begins registration. uid_file keeps this agent's own id over restarts. */
+struct node *node_start(struct agent *agent);
+/* Sends nothing more. */
+void node_stop(struct node *node);
+/* The server's port or certificate, images or conditions may have changed: compute the status now. */
+void node_touch(struct node *node);

@@ -1,0 +1,67 @@
+/* Shared by node.c (registration, status) and lease.c (heartbeat, ownership of the name). */
+#pragma once
+
+#include "base/buf.h"
+#include "k8s/codec.h"
+#include "provider/agent.h"
+#include "provider/node.h"
+
+#define NODE_BODY_MAX (256 * 1024)
+#define NODE_RETRY_MS 200u       /* first pause after a failed registration step, doubling ... */
+#define NODE_RETRY_MS_MAX 7000u  /* ... to this (contract 1.1) */
+#define AGENT_ID_ANNOTATION "unikubelet.dev/agent-id"
+#define EXIT_NAME_TAKEN 3 /* another live agent holds the Node's name */
+
+enum node_state {
+    NODE_CLAIMING,    /* is the name free? reading the Lease */
+    NODE_CLAIMED,     /* it is ours; waiting for the word on whether machines can run */
+    NODE_REGISTERING, /* POST, or GET and PATCH of what exists */
+    NODE_REGISTERED,
+};
+
+struct node {
+    struct agent *agent;
+    enum node_state state;
+    char agent_id[40];
+    char uid[64]; /* of the Node object */
+    struct buf body;
+    uv_timer_t retry;
+    uint32_t failures;
+
+    /* Status. */
+    uv_timer_t status_timer;
+    struct kube_request *request; /* registration or status, one at a time */
+    uint64_t posted_hash;         /* without heartbeat times */
+    uint64_t pending_hash;
+    uint64_t posted_mono_ms;
+    struct node_condition conditions[NODE_CONDITIONS_MAX];
+    size_t conditions_len;
+    char ready_message[1024];
+    bool started_told;
+
+    /* Whether machines can run: asked of the VMM in a worker. */
+    uv_work_t probe;
+    bool probing;
+    bool probed;
+    bool backend_ok;
+    char backend_error[512];
+    char *vmm_version;
+    enum vmm_accel accel;
+    uint64_t probed_mono_ms;
+
+    /* Lease. */
+    uv_timer_t lease_timer;
+    struct kube_request *lease_request;
+    char lease_version[32]; /* resourceVersion, "" when there is none yet */
+    char foreign_renew[64]; /* renewTime of another agent's Lease when first seen */
+    uint64_t foreign_since_ms;
+    bool lease_owned;
+    unsigned closing; /* handles still to be closed */
+};
+
+/* lease.c */
+void lease_claim(struct node *node);  /* calls node_claimed when the name is ours */
+void lease_start(struct node *node);  /* renews from now on */
+void lease_stop(struct node *node);
+/* node.c */
+void node_claimed(struct node *node);

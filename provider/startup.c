@@ -1,0 +1,369 @@
+/* The order of things at start: this host's parts, what a former agent left, credentials, then the API
+ * server's side. Each step that fails says what to do. */
+#include "provider/startup.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "k8s/events.h"
+#include "k8s/identity.h"
+#include "k8s/server.h"
+#include "provider/agent.h"
+#include "provider/host.h"
+#include "provider/node.h"
+#include "provider/reconcile.h"
+#include "runtime/image.h"
+#include "runtime/network.h"
+#include "runtime/statedir.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PEM_FILE_MAX (1024 * 1024)
+
+/* ---- this host ---- */
+
+static char *beside_program(const char *name)
+{
+    char path[4096];
+    size_t len = sizeof(path);
+    if (uv_exepath(path, &len) < 0)
+        return xstrdup("");
+    char *slash = strrchr(path, '/');
+    if (slash)
+        *slash = '\0';
+    return xasprintf("%s/%s", path, name);
+}
+
+static void default_path(char **path, const char *name)
+{
+    if (!str_empty(*path))
+        return;
+    free(*path);
+    *path = beside_program(name);
+}
+
+static int find_user(const char *name, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err)
+{
+    uint64_t number;
+    *ret_uid = *ret_gid = 0;
+    if (str_empty(name))
+        return 0;
+    if (str_to_u64(name, &number) == 0 && number <= UINT32_MAX) {
+        *ret_uid = *ret_gid = (uint32_t)number;
+        return 0;
+    }
+    const struct passwd *entry = getpwnam(name);
+    if (!entry)
+        return err_spec(err, -ENOENT, "vmmUser: there is no user \"%s\" on this host", name);
+    *ret_uid = entry->pw_uid;
+    *ret_gid = entry->pw_gid;
+    return 0;
+}
+
+static int open_instances(struct agent *agent, struct err *err)
+{
+    struct config *config = &agent->config;
+    char *dir = xasprintf("%s/i", config->run_dir);
+    struct instance_config instances = {
+        .dir = dir,
+        .shim = config->shim,
+        .vmm = agent->vmm,
+        .vmm_config = agent->vmm_config,
+        .cgroup = str_empty(config->cgroup) ? NULL : config->cgroup,
+    };
+    int result = find_user(config->vmm_user, &instances.vmm_uid, &instances.vmm_gid, err);
+    if (result == 0)
+        result = instances_open(&agent->loop, &instances, &agent->instances, err);
+    free(dir);
+    return result;
+}
+
+static int open_network(struct agent *agent, struct err *err)
+{
+    struct config *config = &agent->config;
+    struct network_config network = {
+        .conf_dir = config->cni_conf_dir,
+        .bin_dirs = (const char *const *)config->cni_bin_dirs.items,
+        .bin_dirs_len = config->cni_bin_dirs.len,
+        .netns_dir = config->netns_dir,
+        .state_dir = config->state_dir,
+        .pod_cidr = config->pod_cidr,
+        .bridge = config->bridge,
+    };
+    if (str_eq(config->network, "none"))
+        return 0;
+    return network_open(&agent->loop, &network, &agent->network, err);
+}
+
+static int open_host(struct agent *agent, struct err *err)
+{
+    struct config *config = &agent->config;
+    char *pods = xasprintf("%s/pods", config->state_dir);
+    int result = file_mkdirs(config->state_dir, 0700);
+    if (result == 0)
+        result = file_mkdirs(config->run_dir, 0711);
+    if (result == 0)
+        result = file_mkdirs(pods, 0700);
+    if (result < 0)
+        result = err_set(err, result, "cannot make %s or %s: %s", pods, config->run_dir,
+                         strerror(-result));
+    else
+        result = statedir_open(pods, &agent->state, err);
+    free(pods);
+    if (result < 0)
+        return result;
+    agent->host = xcalloc(1, sizeof(*agent->host));
+    result = host_read(config, agent->host, err);
+    if (result < 0)
+        return result;
+    agent->vmm = str_eq(config->vmm, "fake") ? &vmm_fake : &vmm_qemu;
+    default_path(&config->shim, "unikubelet-shim");
+    default_path(&config->fakevmm, "unikubelet-fakevmm");
+    agent->vmm_config = (struct vmm_config){
+        .binary = agent->vmm == &vmm_fake ? config->fakevmm : config->qemu,
+        .sandbox = true,
+    };
+    (void)vmm_accel_from_string(config->accel, &agent->vmm_config.accel);
+    result = open_instances(agent, err);
+    return result < 0 ? result : open_network(agent, err);
+}
+
+static int open_images(struct agent *agent, struct err *err)
+{
+    struct config *config = &agent->config;
+    char *dir = xasprintf("%s/images", config->state_dir);
+    struct image_store_config images = {
+        .dir = dir,
+        .layouts = (const char *const *)config->image_layouts.items,
+        .layouts_len = config->image_layouts.len,
+        .insecure_registries = (const char *const *)config->insecure_registries.items,
+        .insecure_registries_len = config->insecure_registries.len,
+        .registry_ca_file =
+            str_empty(config->registry_ca_file) ? NULL : config->registry_ca_file,
+    };
+    int result = image_store_open(&agent->loop, &agent->fetcher, &images, &agent->images, err);
+    free(dir);
+    return result;
+}
+
+/* ---- the API server's side ---- */
+
+static int read_pem(const char *path, char **ret, struct err *err)
+{
+    struct buf text = BUF_INIT(PEM_FILE_MAX);
+    int result = file_read(path, &text);
+    if (result < 0) {
+        buf_free(&text);
+        return err_set(err, result, "cannot read %s: %s", path, strerror(-result));
+    }
+    *ret = buf_take(&text);
+    return 0;
+}
+
+static void serve_with(struct agent *agent)
+{
+    struct err err = {0};
+    if (agent->server && agent->serving_cert &&
+        server_set_certificate(agent->server, agent->serving_cert, agent->serving_key, &err) < 0)
+        log_error(NULL, "serving", "%s", err.text);
+}
+
+static int start_server(struct agent *agent, const struct kube_config *kube, struct err *err)
+{
+    struct config *config = &agent->config;
+    char *ca = NULL;
+    int result = 0;
+    if (!str_empty(config->client_ca_file))
+        result = read_pem(config->client_ca_file, &ca, err);
+    struct server_config server = {
+        .address = config->address,
+        .port = (uint16_t)config->port,
+        .node_name = config->node_name,
+        .client_ca_pem = ca ? ca : kube->ca_pem,
+        .anonymous = config->anonymous_auth,
+    };
+    agent->endpoints = endpoints_new(agent);
+    if (result == 0)
+        result = server_start(&agent->loop, agent->client, &server, endpoints_handle,
+                              agent->endpoints, &agent->server, err);
+    free(ca);
+    serve_with(agent);
+    return result;
+}
+
+/* The first credentials: everything that talks to the API server starts. */
+static int connect_api(struct agent *agent, const struct kube_config *kube, struct err *err)
+{
+    struct config *config = &agent->config;
+    int result = kube_client_new(&agent->loop, kube, &agent->client, err);
+    if (result < 0)
+        return result;
+    kube_client_fetcher(agent->client, &agent->fetcher);
+    result = open_images(agent, err);
+    if (result < 0)
+        return result;
+    agent->events = events_new(agent->client, "kubelet", config->node_name);
+    machines_init(agent, &agent->world);
+    api_init(agent, &agent->world);
+    struct reconcile_config reconcile = {.host_ip = agent->host_ip};
+    agent->reconcile = reconcile_new(&reconcile, &agent->world, agent);
+    result = start_server(agent, kube, err);
+    if (result == 0)
+        result = machines_restore(agent, err);
+    if (result == 0)
+        agent->node = node_start(agent);
+    return result;
+}
+
+void startup_claimed(struct agent *agent)
+{
+    if (!agent->pods)
+        api_start(agent);
+}
+
+void startup_accel(struct agent *agent)
+{
+    instances_set_accel(agent->instances, agent->vmm_config.accel);
+    reconcile_touch_all(agent->reconcile);
+}
+
+static void on_client(void *userdata, const struct kube_config *kube)
+{
+    struct agent *agent = userdata;
+    struct err err = {0};
+    int result;
+    if (agent->client) {
+        result = kube_client_set_config(agent->client, kube, &err);
+    } else {
+        result = connect_api(agent, kube, &err);
+        if (result == 0)
+            identity_set_client(agent->identity, agent->client);
+    }
+    if (result == 0)
+        return;
+    log_error(NULL, "start", "%s", err.text);
+    agent_stop(agent, EXIT_FAILURE);
+}
+
+static void on_serving(void *userdata, const char *cert_pem, const char *key_pem, bool self_signed)
+{
+    struct agent *agent = userdata;
+    free(agent->serving_cert);
+    free(agent->serving_key);
+    agent->serving_cert = xstrdup(cert_pem);
+    agent->serving_key = xstrdup(key_pem);
+    log_info(NULL, "serving", "serving with a %s certificate",
+             self_signed ? "self-signed" : "signed");
+    serve_with(agent); /* before there is a server, start_server does it */
+}
+
+static void on_note(void *userdata, const char *text)
+{
+    (void)userdata;
+    log_info(NULL, "identity", "%s", text);
+}
+
+static const struct identity_ops identity_callbacks = {
+    .on_client = on_client,
+    .on_serving = on_serving,
+    .on_note = on_note,
+};
+
+/* Who we are: the agent's own kubeconfig; else bootstrap credentials for certificate requests, from a
+ * kubeconfig or the Pod's ServiceAccount. */
+static int load_credentials(struct agent *agent, struct kube_config *ret, bool *ret_bootstrap,
+                            struct err *err)
+{
+    const struct config *config = &agent->config;
+    *ret_bootstrap = str_empty(config->kubeconfig);
+    if (!*ret_bootstrap)
+        return kube_config_load(config->kubeconfig, ret, err);
+    if (!str_empty(config->bootstrap_kubeconfig))
+        return kube_config_load(config->bootstrap_kubeconfig, ret, err);
+    int result = kube_config_in_cluster(ret, err);
+    if (result == -ENOENT)
+        return err_spec(err, result,
+                        "no credentials: give kubeconfig or bootstrapKubeconfig (this is not a Pod "
+                        "with a ServiceAccount)");
+    return result;
+}
+
+static int start_identity(struct agent *agent, const struct kube_config *bootstrap, struct err *err)
+{
+    const struct config *config = &agent->config;
+    const char *ips[] = {agent->host_ip};
+    const char *names[] = {config->node_name};
+    char *dir = xasprintf("%s/pki", config->state_dir);
+    struct identity_config identity = {
+        .node_name = config->node_name,
+        .dir = dir,
+        .bootstrap = bootstrap,
+        .want_serving_csr = config->server_tls_bootstrap,
+        .serving_ips = ips,
+        .serving_ips_len = 1,
+        .serving_names = names,
+        .serving_names_len = 1,
+    };
+    int result = identity_start(&agent->loop, &identity, &identity_callbacks, agent,
+                                &agent->identity, err);
+    free(dir);
+    if (result == 0 && !bootstrap)
+        identity_set_client(agent->identity, agent->client);
+    return result;
+}
+
+static int use_given_certificate(struct agent *agent, struct err *err)
+{
+    int result = read_pem(agent->config.tls_cert_file, &agent->serving_cert, err);
+    if (result == 0)
+        result = read_pem(agent->config.tls_key_file, &agent->serving_key, err);
+    serve_with(agent);
+    return result;
+}
+
+int startup_begin(struct agent *agent, struct err *err)
+{
+    struct config *config = &agent->config;
+    struct kube_config kube = {0};
+    bool bootstrap = false;
+    int result = open_host(agent, err);
+    if (result == 0)
+        result = load_credentials(agent, &kube, &bootstrap, err);
+    if (result == 0 && !str_empty(config->node_ip))
+        str_copy(agent->host_ip, sizeof(agent->host_ip), config->node_ip);
+    else if (result == 0)
+        result = host_find_ip(kube.server, agent->host_ip, sizeof(agent->host_ip), err);
+    if (result == 0 && !bootstrap)
+        result = connect_api(agent, &kube, err);
+    bool given = !str_empty(config->tls_cert_file);
+    if (result == 0 && given)
+        result = use_given_certificate(agent, err);
+    if (result == 0 && (bootstrap || !given))
+        result = start_identity(agent, bootstrap ? &kube : NULL, err);
+    kube_config_free(&kube);
+    return result;
+}
+
+void startup_end(struct agent *agent)
+{
+    node_stop(agent->node);
+    api_stop(agent);
+    identity_stop(agent->identity);
+    endpoints_free(agent->endpoints);
+    server_stop(agent->server);
+    reconcile_free(agent->reconcile);
+    events_free(agent->events);
+    image_store_close(agent->images);
+    network_close(agent->network);
+    instances_close(agent->instances);
+    kube_client_free(agent->client);
+    statedir_close(agent->state);
+    free(agent->serving_cert);
+    free(agent->serving_key);
+    free(agent->host);
+}
