@@ -1,0 +1,235 @@
+/* One container of a Pod: the half of codec_pod.c that reads spec.containers[] and initContainers[]. */
+#include "k8s/codec_priv.h"
+
+#include "base/arena.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "provider/core/quantity.h"
+
+#include <errno.h>
+
+int64_t codec_quantity(const struct json *object, const char *key, bool milli)
+{
+    const char *text = json_get_string(object, key);
+    int64_t value;
+    int r;
+
+    if (!text)
+        return -1;
+    r = milli ? quantity_milli(text, &value) : quantity_value(text, &value);
+    if (r == -ERANGE)
+        return text[0] == '-' ? -1 : INT64_MAX;
+    return r < 0 || value < 0 ? -1 : value;
+}
+
+static void read_env_source(struct arena *arena, const struct json *from, struct env_var *var)
+{
+    static const struct {
+        const char *member;
+        const char *value;
+        const char *ref;
+        enum env_kind kind;
+    } table[] = {
+        {"fieldRef", "fieldPath", NULL, ENV_FIELD},
+        {"resourceFieldRef", "resource", "containerName", ENV_RESOURCE},
+        {"configMapKeyRef", "key", "name", ENV_CONFIG_MAP},
+        {"secretKeyRef", "key", "name", ENV_SECRET},
+        {"fileKeyRef", "key", "volumeName", ENV_FILE},
+    };
+
+    var->kind = ENV_UNKNOWN;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        const struct json *source = json_get(from, table[i].member);
+
+        if (!json_is_object(source))
+            continue;
+        var->kind = table[i].kind;
+        var->value = codec_text(arena, source, table[i].value);
+        if (table[i].ref)
+            var->ref = codec_text_opt(arena, source, table[i].ref);
+        var->optional = codec_true(source, "optional");
+        var->divisor = codec_text_opt(arena, source, "divisor");
+        if (var->divisor && str_eq(var->divisor, "0")) /* the API server's way to say 1 */
+            var->divisor = NULL;
+        return;
+    }
+}
+
+static void read_env(struct arena *arena, const struct json *array, struct container_spec *c)
+{
+    struct env_var *list;
+
+    if (!array)
+        return;
+    list = arena_array(arena, json_len(array), sizeof(*list));
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        struct env_var *var = &list[c->env_len];
+        const struct json *from = json_get(v, "valueFrom");
+
+        var->name = codec_text(arena, v, "name");
+        if (!*var->name)
+            continue;
+        var->value = codec_text(arena, v, "value");
+        if (json_is_object(from))
+            read_env_source(arena, from, var);
+        c->env_len++;
+    }
+    c->env = list;
+}
+
+static uint16_t port_number(const struct json *object, const char *key)
+{
+    int64_t n;
+
+    return json_get_int(object, key, &n) && n > 0 && n <= UINT16_MAX ? (uint16_t)n : 0;
+}
+
+static void read_ports(struct arena *arena, const struct json *array, struct container_spec *c)
+{
+    struct container_port *list;
+
+    if (!array)
+        return;
+    list = arena_array(arena, json_len(array), sizeof(*list));
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        struct container_port *port = &list[c->ports_len];
+        const char *protocol = json_get_string(v, "protocol");
+
+        port->container_port = port_number(v, "containerPort");
+        if (port->container_port == 0)
+            continue;
+        port->host_port = port_number(v, "hostPort");
+        port->host_ip = codec_text_opt(arena, v, "hostIP");
+        port->name = codec_text_opt(arena, v, "name");
+        if (str_eq(protocol, "UDP"))
+            port->protocol = PROTOCOL_UDP;
+        else
+            port->protocol = str_eq(protocol, "SCTP") ? PROTOCOL_SCTP : PROTOCOL_TCP;
+        c->ports_len++;
+    }
+    c->ports = list;
+}
+
+static void read_mounts(struct arena *arena, const struct json *array, struct container_spec *c)
+{
+    struct volume_mount *list;
+
+    if (!array)
+        return;
+    list = arena_array(arena, json_len(array), sizeof(*list));
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        struct volume_mount *mount = &list[c->mounts_len++];
+
+        mount->name = codec_text(arena, v, "name");
+        mount->mount_path = codec_text(arena, v, "mountPath");
+        mount->read_only = codec_true(v, "readOnly");
+    }
+    c->mounts = list;
+}
+
+/* What is asked for beyond CPU, memory and storage. */
+static uint32_t resource_features(const struct json *amounts)
+{
+    uint32_t bits = 0;
+
+    for (const struct json *v = json_first(amounts); v; v = json_next(v)) {
+        const char *name = json_key(v);
+
+        if (!name || str_eq(name, "cpu") || str_eq(name, "memory") ||
+            str_eq(name, "ephemeral-storage"))
+            continue;
+        if (codec_quantity(amounts, name, false) == 0)
+            continue; /* none of it: harmless */
+        bits |= str_starts(name, "hugepages-") ? CF_HUGEPAGES : CF_EXTENDED_RESOURCES;
+    }
+    return bits;
+}
+
+static void read_resources(const struct json *resources, struct container_spec *c)
+{
+    const struct json *requests = json_get(resources, "requests");
+    const struct json *limits = json_get(resources, "limits");
+
+    c->resources = (struct resources){
+        .cpu_request_milli = codec_quantity(requests, "cpu", true),
+        .cpu_limit_milli = codec_quantity(limits, "cpu", true),
+        .memory_request_bytes = codec_quantity(requests, "memory", false),
+        .memory_limit_bytes = codec_quantity(limits, "memory", false),
+        .ephemeral_request_bytes = codec_quantity(requests, "ephemeral-storage", false),
+        .ephemeral_limit_bytes = codec_quantity(limits, "ephemeral-storage", false),
+    };
+    c->features |= resource_features(requests) | resource_features(limits);
+    if (codec_array(resources, "claims"))
+        c->features |= CF_RESOURCE_CLAIMS;
+}
+
+static uint32_t features(const struct json *container)
+{
+    static const struct {
+        const char *path;
+        uint32_t bit;
+    } objects[] = {
+        {"livenessProbe", CF_LIVENESS_PROBE},    {"readinessProbe", CF_READINESS_PROBE},
+        {"startupProbe", CF_STARTUP_PROBE},      {"lifecycle.postStart", CF_POST_START},
+        {"lifecycle.preStop", CF_PRE_STOP},
+    };
+    uint32_t bits = 0;
+
+    for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++)
+        bits |= json_is_object(json_path(container, objects[i].path)) ? objects[i].bit : 0;
+    if (codec_array(container, "envFrom"))
+        bits |= CF_ENV_FROM;
+    if (codec_array(container, "volumeDevices"))
+        bits |= CF_VOLUME_DEVICES;
+    if (codec_true(json_get(container, "securityContext"), "privileged"))
+        bits |= CF_PRIVILEGED;
+    if (!str_empty(json_get_string(container, "restartPolicy")) ||
+        codec_array(container, "restartPolicyRules"))
+        bits |= CF_RESTART_POLICY;
+    return bits;
+}
+
+static enum pull_policy pull_policy(const struct json *container)
+{
+    const char *text = json_get_string(container, "imagePullPolicy");
+
+    if (str_eq(text, "Always"))
+        return PULL_ALWAYS;
+    return str_eq(text, "Never") ? PULL_NEVER : PULL_IF_NOT_PRESENT;
+}
+
+static void read_container(struct arena *arena, const struct json *v, struct container_spec *c)
+{
+    c->name = codec_text(arena, v, "name");
+    c->image = codec_text(arena, v, "image");
+    c->command = codec_texts(arena, v, "command", &c->command_len);
+    c->args = codec_texts(arena, v, "args", &c->args_len);
+    c->working_dir = codec_text_opt(arena, v, "workingDir");
+    c->pull_policy = pull_policy(v);
+    c->features = features(v);
+    c->stdin_open = codec_true(v, "stdin");
+    c->tty = codec_true(v, "tty");
+    c->log_fallback =
+        str_eq(json_get_string(v, "terminationMessagePolicy"), "FallbackToLogsOnError");
+    read_env(arena, codec_array(v, "env"), c);
+    read_ports(arena, codec_array(v, "ports"), c);
+    read_mounts(arena, codec_array(v, "volumeMounts"), c);
+    read_resources(json_get(v, "resources"), c);
+}
+
+const struct container_spec *codec_containers(struct arena *arena, const struct json *spec,
+                                              const char *key, size_t *ret_len)
+{
+    const struct json *array = codec_array(spec, key);
+    struct container_spec *list;
+    size_t n = 0;
+
+    *ret_len = 0;
+    if (!array)
+        return NULL;
+    list = arena_array(arena, json_len(array), sizeof(*list));
+    for (const struct json *v = json_first(array); v; v = json_next(v))
+        read_container(arena, v, &list[n++]);
+    *ret_len = n;
+    return list;
+}

@@ -1,0 +1,318 @@
+/* A Pod as the API server sends it, into struct pod_spec: one walk, all memory from the arena, and
+ * nothing kept of what the agent does not use (managedFields most of all). A list's items have no
+ * kind and apiVersion (contract 2), so neither is looked at. Containers are in codec_container.c. */
+#include "k8s/codec.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "k8s/codec_priv.h"
+
+#include <errno.h>
+
+#define GRACE_S_DEFAULT 30 /* the API server's default of terminationGracePeriodSeconds */
+#define MIRROR_ANNOTATION "kubernetes.io/config.mirror"
+
+const char *codec_text(struct arena *arena, const struct json *object, const char *key)
+{
+    const char *text = json_get_string(object, key);
+
+    return text ? arena_strdup(arena, text) : "";
+}
+
+const char *codec_text_opt(struct arena *arena, const struct json *object, const char *key)
+{
+    const char *text = json_get_string(object, key);
+
+    return str_empty(text) ? NULL : arena_strdup(arena, text);
+}
+
+bool codec_true(const struct json *object, const char *key)
+{
+    bool value = false;
+
+    return json_get_bool(object, key, &value) && value;
+}
+
+const struct json *codec_array(const struct json *object, const char *key)
+{
+    const struct json *array = json_get(object, key);
+
+    return json_is_array(array) && json_len(array) > 0 ? array : NULL;
+}
+
+/* Strings of an array of strings, or of member of an array of objects. */
+static const char *const *texts(struct arena *arena, const struct json *array, const char *member,
+                                size_t *ret_len)
+{
+    const char **list;
+    size_t n = 0;
+
+    *ret_len = 0;
+    if (!json_is_array(array) || json_len(array) == 0)
+        return NULL;
+    list = arena_array(arena, json_len(array), sizeof(*list));
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        const char *text = member ? json_get_string(v, member) : json_string(v);
+
+        if (text)
+            list[n++] = arena_strdup(arena, text);
+    }
+    *ret_len = n;
+    return list;
+}
+
+const char *const *codec_texts(struct arena *arena, const struct json *object, const char *key,
+                               size_t *ret_len)
+{
+    return texts(arena, json_get(object, key), NULL, ret_len);
+}
+
+static const struct key_value *pairs(struct arena *arena, const struct json *object,
+                                     size_t *ret_len)
+{
+    struct key_value *list;
+    size_t n = 0;
+
+    *ret_len = 0;
+    if (!json_is_object(object) || json_len(object) == 0)
+        return NULL;
+    list = arena_array(arena, json_len(object), sizeof(*list));
+    for (const struct json *v = json_first(object); v; v = json_next(v)) {
+        if (!json_string(v))
+            continue;
+        list[n].key = arena_strdup(arena, json_key(v));
+        list[n++].value = arena_strdup(arena, json_string(v));
+    }
+    *ret_len = n;
+    return list;
+}
+
+int64_t codec_time(const struct json *object, const char *key)
+{
+    const char *text = json_get_string(object, key);
+    int64_t ms;
+
+    return text && clock_parse_rfc3339(text, &ms) == 0 ? ms : 0;
+}
+
+static void read_metadata(struct arena *arena, const struct json *metadata, struct pod_spec *pod)
+{
+    pod->uid = codec_text(arena, metadata, "uid");
+    pod->ns = codec_text(arena, metadata, "namespace");
+    pod->name = codec_text(arena, metadata, "name");
+    pod->resource_version = codec_text(arena, metadata, "resourceVersion");
+    (void)json_get_int(metadata, "generation", &pod->generation);
+    pod->created_ms = codec_time(metadata, "creationTimestamp");
+    pod->labels = pairs(arena, json_get(metadata, "labels"), &pod->labels_len);
+    pod->annotations = pairs(arena, json_get(metadata, "annotations"), &pod->annotations_len);
+    if (json_get_string(metadata, "deletionTimestamp")) {
+        pod->deletion_ms = codec_time(metadata, "deletionTimestamp");
+        if (pod->deletion_ms == 0)
+            pod->deletion_ms = 1; /* being deleted, whatever the time says */
+        pod->deletion_grace_s = -1;
+        (void)json_get_int(metadata, "deletionGracePeriodSeconds", &pod->deletion_grace_s);
+    }
+    if (key_value_find(pod->annotations, pod->annotations_len, MIRROR_ANNOTATION))
+        pod->features |= PF_MIRROR;
+}
+
+static uint32_t features(const struct json *spec)
+{
+    static const struct {
+        const char *member;
+        uint32_t bit;
+    } flags[] = {
+        {"hostNetwork", PF_HOST_NETWORK},
+        {"hostPID", PF_HOST_PID},
+        {"hostIPC", PF_HOST_IPC},
+        {"shareProcessNamespace", PF_SHARE_PROCESS_NAMESPACE},
+    }, arrays[] = {
+        {"ephemeralContainers", PF_EPHEMERAL_CONTAINERS},
+        {"resourceClaims", PF_RESOURCE_CLAIMS},
+        {"readinessGates", PF_READINESS_GATES},
+    };
+    const char *os = json_string(json_path(spec, "os.name"));
+    uint32_t bits = 0;
+    bool host_users = true;
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+        bits |= codec_true(spec, flags[i].member) ? flags[i].bit : 0;
+    for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
+        bits |= codec_array(spec, arrays[i].member) ? arrays[i].bit : 0;
+    if (!str_empty(os) && !str_eq(os, "linux"))
+        bits |= PF_OS_NOT_LINUX;
+    if (json_get_bool(spec, "hostUsers", &host_users) && !host_users)
+        bits |= PF_USER_NAMESPACE;
+    if (json_is_object(json_path(spec, "securityContext.windowsOptions")))
+        bits |= PF_WINDOWS_OPTIONS;
+    if (json_len(json_get(spec, "resources")) > 0)
+        bits |= PF_POD_RESOURCES;
+    return bits;
+}
+
+static enum restart_policy restart_policy(const struct json *spec)
+{
+    const char *text = json_get_string(spec, "restartPolicy");
+
+    if (str_eq(text, "Never"))
+        return RESTART_NEVER;
+    return str_eq(text, "OnFailure") ? RESTART_ON_FAILURE : RESTART_ALWAYS;
+}
+
+/* The API server puts this one into nearly every Pod (contract 3.1). */
+static bool is_kube_api_access(const char *name, const struct json *source)
+{
+    const struct json *v;
+
+    if (!str_starts(name, "kube-api-access-"))
+        return false;
+    for (v = json_first(json_get(source, "sources")); v; v = json_next(v)) {
+        if (json_is_object(json_get(v, "serviceAccountToken")))
+            return true;
+    }
+    return false;
+}
+
+static void read_volumes(struct arena *arena, const struct json *array, struct pod_spec *pod)
+{
+    struct volume *list;
+
+    if (!array)
+        return;
+    list = arena_array(arena, json_len(array), sizeof(*list));
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        struct volume *volume = &list[pod->volumes_len++];
+
+        volume->name = codec_text(arena, v, "name");
+        volume->type = "emptyDir"; /* what the API means by a volume without a source */
+        for (const struct json *m = json_first(v); m; m = json_next(m)) {
+            if (!json_is_object(m))
+                continue;
+            volume->type = arena_strdup(arena, json_key(m));
+            volume->kube_api_access =
+                str_eq(volume->type, "projected") && is_kube_api_access(volume->name, m);
+            break;
+        }
+    }
+    pod->volumes = list;
+}
+
+static void read_scalars(struct arena *arena, const struct json *spec, struct pod_spec *pod)
+{
+    int64_t n;
+
+    pod->node_name = codec_text(arena, spec, "nodeName");
+    pod->service_account = codec_text_opt(arena, spec, "serviceAccountName");
+    if (!pod->service_account)
+        pod->service_account = codec_text_opt(arena, spec, "serviceAccount");
+    pod->runtime_class = codec_text_opt(arena, spec, "runtimeClassName");
+    pod->hostname = codec_text_opt(arena, spec, "hostname");
+    pod->subdomain = codec_text_opt(arena, spec, "subdomain");
+    pod->dns_policy = codec_text_opt(arena, spec, "dnsPolicy");
+    if (!pod->dns_policy)
+        pod->dns_policy = "ClusterFirst";
+    pod->restart_policy = restart_policy(spec);
+    pod->grace_s = GRACE_S_DEFAULT;
+    if (json_get_int(spec, "terminationGracePeriodSeconds", &n) && n >= 0)
+        pod->grace_s = n;
+    if (json_get_int(spec, "activeDeadlineSeconds", &n) && n > 0) {
+        pod->active_deadline_s = n;
+        pod->features |= PF_ACTIVE_DEADLINE;
+    }
+    if (json_get_int(spec, "priority", &n) && n >= INT32_MIN && n <= INT32_MAX)
+        pod->priority = (int32_t)n;
+    if (pod->deletion_ms != 0 && pod->deletion_grace_s < 0)
+        pod->deletion_grace_s = pod->grace_s;
+}
+
+static void read_spec(struct arena *arena, const struct json *spec, struct pod_spec *pod)
+{
+    const struct json *dns = json_get(spec, "dnsConfig");
+    const struct json *overhead = json_get(spec, "overhead");
+
+    read_scalars(arena, spec, pod);
+    pod->features |= features(spec);
+    pod->dns_servers = codec_texts(arena, dns, "nameservers", &pod->dns_servers_len);
+    pod->dns_searches = codec_texts(arena, dns, "searches", &pod->dns_searches_len);
+    pod->pull_secrets =
+        texts(arena, json_get(spec, "imagePullSecrets"), "name", &pod->pull_secrets_len);
+    pod->overhead_cpu_milli = codec_quantity(overhead, "cpu", true);
+    if (pod->overhead_cpu_milli < 0)
+        pod->overhead_cpu_milli = 0;
+    pod->overhead_memory_bytes = codec_quantity(overhead, "memory", false);
+    if (pod->overhead_memory_bytes < 0)
+        pod->overhead_memory_bytes = 0;
+    pod->containers = codec_containers(arena, spec, "containers", &pod->containers_len);
+    pod->init_containers =
+        codec_containers(arena, spec, "initContainers", &pod->init_containers_len);
+    read_volumes(arena, codec_array(spec, "volumes"), pod);
+}
+
+static void read_conditions(const struct json *array, struct pod_spec *pod)
+{
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        const char *type = json_get_string(v, "type");
+
+        for (int i = 0; type && i < _COND_MAX; i++) {
+            struct api_condition *c = &pod->api_conditions[i];
+
+            if (!str_eq(type, condition_type_to_string((enum condition_type)i)))
+                continue;
+            c->known = true;
+            c->status = str_eq(json_get_string(v, "status"), "True");
+            c->since_ms = codec_time(v, "lastTransitionTime");
+        }
+    }
+    pod->api_scheduled =
+        pod->api_conditions[COND_SCHEDULED].known && pod->api_conditions[COND_SCHEDULED].status;
+}
+
+static void read_status(const struct json *status, struct pod_spec *pod)
+{
+    const char *phase = json_get_string(status, "phase");
+    const char *qos = json_get_string(status, "qosClass");
+    const struct json *v;
+    int64_t n;
+
+    pod->api_phase = PHASE_UNKNOWN;
+    for (int i = 0; i <= PHASE_UNKNOWN; i++) {
+        if (phase && str_eq(phase, pod_phase_to_string((enum pod_phase)i)))
+            pod->api_phase = (enum pod_phase)i;
+    }
+    pod->api_start_ms = codec_time(status, "startTime");
+    if (str_eq(qos, "Guaranteed"))
+        pod->api_qos = QOS_GUARANTEED;
+    else
+        pod->api_qos = str_eq(qos, "Burstable") ? QOS_BURSTABLE : QOS_BEST_EFFORT;
+    read_conditions(json_get(status, "conditions"), pod);
+    for (v = json_first(json_get(status, "containerStatuses")); v; v = json_next(v)) {
+        if (str_eq(json_get_string(v, "name"), pod->containers[0].name) &&
+            json_get_int(v, "restartCount", &n) && n > 0 && n <= UINT32_MAX)
+            pod->api_restart_count = (uint32_t)n;
+    }
+}
+
+int codec_pod(const struct json *object, struct arena *arena, const struct pod_spec **ret,
+              struct err *err)
+{
+    struct pod_spec *pod = arena_alloc(arena, sizeof(*pod));
+
+    read_metadata(arena, json_get(object, "metadata"), pod);
+    if (!*pod->uid || !*pod->ns || !*pod->name)
+        return err_spec(err, -EINVAL, "a Pod without %s",
+                        !*pod->uid ? "uid" : !*pod->name ? "name" : "namespace");
+    read_spec(arena, json_get(object, "spec"), pod);
+    if (pod->containers_len == 0)
+        return err_spec(err, -EINVAL, "Pod %s/%s has no container", pod->ns, pod->name);
+    for (size_t i = 0; i < pod->containers_len; i++) {
+        if (!*pod->containers[i].name)
+            return err_spec(err, -EINVAL, "Pod %s/%s has a container without a name", pod->ns,
+                            pod->name);
+    }
+    read_status(json_get(object, "status"), pod);
+    *ret = pod;
+    return 0;
+}

@@ -1,0 +1,26 @@
+/* Shared by the codec_*.c files: getters into an arena, and writers that several bodies have in
+ * common. Nobody else includes it. */
+#pragma once
+
+#include "k8s/codec.h"
+
+struct json_writer;
+
+/* "" when absent. */
+const char *codec_text(struct arena *arena, const struct json *object, const char *key);
+/* NULL when absent or empty. */
+const char *codec_text_opt(struct arena *arena, const struct json *object, const char *key);
+bool codec_true(const struct json *object, const char *key);
+/* NULL when absent, no array or empty. */
+const struct json *codec_array(const struct json *object, const char *key);
+const char *const *codec_texts(struct arena *arena, const struct json *object, const char *key,
+                               size_t *ret_len);
+/* Unix ms; 0 when absent or no time. */
+int64_t codec_time(const struct json *object, const char *key);
+/* -1 when absent or no quantity; too large ones become INT64_MAX. */
+int64_t codec_quantity(const struct json *object, const char *key, bool milli);
+const struct container_spec *codec_containers(struct arena *arena, const struct json *spec,
+                                              const char *key, size_t *ret_len);
+
+/* A metav1.Time member. */
+void codec_write_time(struct json_writer *w, const char *key, int64_t unix_ms);

@@ -1,0 +1,202 @@
+/* What the agent says about a Pod: the strategic-merge patch of pods/<p>/status (contract 3.2 and
+ * appendix B), and the body of the final DELETE. containerStatuses is atomic, conditions merge by
+ * type: a condition's reason that is gone must be an explicit null, a container's need not. */
+#include "k8s/codec_priv.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "provider/core/quantity.h"
+
+#define ID_PREFIX "unikernel://"
+
+void codec_write_time(struct json_writer *w, const char *key, int64_t unix_ms)
+{
+    char text[CLOCK_RFC3339_MAX];
+
+    jw_string(w, key, clock_rfc3339(text, unix_ms));
+}
+
+static void write_id(struct json_writer *w, const char *id)
+{
+    char text[OBSERVED_ID_MAX + sizeof(ID_PREFIX)];
+
+    if (!str_empty(id))
+        jw_string(w, "containerID", str_fmt(text, sizeof(text), ID_PREFIX "%s", id));
+}
+
+static void write_terminated(struct json_writer *w, const struct machine_exit *exit,
+                             const char *reason, const char *message)
+{
+    jw_begin_object(w, "terminated");
+    jw_int(w, "exitCode", exit->exit_code);
+    if (exit->signal != 0)
+        jw_int(w, "signal", exit->signal);
+    jw_string_opt(w, "reason", reason);
+    jw_string_opt(w, "message", message);
+    if (exit->started_ms != 0)
+        codec_write_time(w, "startedAt", exit->started_ms);
+    if (exit->finished_ms != 0)
+        codec_write_time(w, "finishedAt", exit->finished_ms);
+    write_id(w, exit->id);
+    jw_end_object(w);
+}
+
+static void write_state(struct json_writer *w, const struct container_status *c)
+{
+    jw_begin_object(w, "state");
+    if (c->state == STATE_RUNNING) {
+        jw_begin_object(w, "running");
+        codec_write_time(w, "startedAt", c->started_ms);
+        jw_end_object(w);
+    } else if (c->state == STATE_TERMINATED && c->terminated) {
+        write_terminated(w, c->terminated,
+                         str_empty(c->reason) ? c->terminated->reason : c->reason,
+                         c->message[0] ? c->message : c->terminated->message);
+    } else {
+        jw_begin_object(w, "waiting");
+        jw_string_opt(w, "reason", c->reason);
+        jw_string_opt(w, "message", c->message);
+        jw_end_object(w);
+    }
+    jw_end_object(w);
+    jw_begin_object(w, "lastState");
+    if (c->last)
+        write_terminated(w, c->last, c->last->reason, c->last->message);
+    jw_end_object(w);
+}
+
+static void write_amounts(struct json_writer *w, const char *key, int64_t cpu_milli,
+                          int64_t memory_bytes, int64_t storage_bytes)
+{
+    char text[QUANTITY_MAX];
+
+    if (cpu_milli < 0 && memory_bytes < 0 && storage_bytes < 0)
+        return;
+    jw_begin_object(w, key);
+    if (cpu_milli >= 0)
+        jw_string(w, "cpu", quantity_cpu(text, cpu_milli));
+    if (memory_bytes >= 0)
+        jw_string(w, "memory", quantity_bytes(text, memory_bytes));
+    if (storage_bytes >= 0)
+        jw_string(w, "ephemeral-storage", quantity_bytes(text, storage_bytes));
+    jw_end_object(w);
+}
+
+static void write_resources(struct json_writer *w, const struct resources *r)
+{
+    write_amounts(w, "allocatedResources", r->cpu_request_milli, r->memory_request_bytes,
+                  r->ephemeral_request_bytes);
+    jw_begin_object(w, "resources");
+    write_amounts(w, "limits", r->cpu_limit_milli, r->memory_limit_bytes,
+                  r->ephemeral_limit_bytes);
+    write_amounts(w, "requests", r->cpu_request_milli, r->memory_request_bytes,
+                  r->ephemeral_request_bytes);
+    jw_end_object(w);
+}
+
+static void write_container(struct json_writer *w, const struct container_status *c,
+                            const char *image_name)
+{
+    char image_id[512];
+
+    jw_begin_object(w, NULL);
+    jw_string(w, "name", c->spec->name);
+    jw_string(w, "image", c->spec->image);
+    if (str_empty(c->image_digest) || str_empty(image_name))
+        jw_string(w, "imageID", c->image_digest ? c->image_digest : "");
+    else
+        jw_string(w, "imageID",
+                  str_fmt(image_id, sizeof(image_id), "%s@%s", image_name, c->image_digest));
+    write_id(w, c->id);
+    jw_bool(w, "ready", c->ready);
+    jw_bool(w, "started", c->started);
+    jw_int(w, "restartCount", c->restart_count);
+    write_state(w, c);
+    write_resources(w, &c->spec->resources);
+    jw_end_object(w);
+}
+
+static void write_conditions(struct json_writer *w, const struct pod_status *status)
+{
+    jw_begin_array(w, "conditions");
+    for (int i = 0; i < _COND_MAX; i++) {
+        const struct condition_status *c = &status->conditions[i];
+
+        jw_begin_object(w, NULL);
+        jw_string(w, "type", condition_type_to_string(c->type));
+        jw_string(w, "status", c->status ? "True" : "False");
+        jw_int(w, "observedGeneration", status->observed_generation);
+        jw_null(w, "lastProbeTime");
+        codec_write_time(w, "lastTransitionTime", c->since_ms);
+        jw_string(w, "reason", str_empty(c->reason) ? NULL : c->reason);
+        jw_string(w, "message", c->message[0] ? c->message : NULL);
+        jw_end_object(w);
+    }
+    jw_end_array(w);
+}
+
+/* podIPs merges by ip: without the directive a changed address would become a second one (422). */
+static void write_addresses(struct json_writer *w, const struct pod_status *status)
+{
+    if (!str_empty(status->host_ip)) {
+        jw_string(w, "hostIP", status->host_ip);
+        jw_begin_array(w, "hostIPs");
+        jw_begin_object(w, NULL);
+        jw_string(w, "ip", status->host_ip);
+        jw_end_object(w);
+        jw_end_array(w);
+    }
+    if (str_empty(status->pod_ip))
+        return;
+    jw_string(w, "podIP", status->pod_ip);
+    jw_begin_array(w, "podIPs");
+    jw_begin_object(w, NULL);
+    jw_string(w, "$patch", "replace");
+    jw_end_object(w);
+    jw_begin_object(w, NULL);
+    jw_string(w, "ip", status->pod_ip);
+    jw_end_object(w);
+    jw_end_array(w);
+}
+
+void codec_pod_status(const struct pod_spec *spec, const struct pod_status *status,
+                      const char *const *image_names, struct buf *out)
+{
+    struct json_writer w = JSON_WRITER(out);
+
+    jw_begin_object(&w, NULL);
+    jw_begin_object(&w, "metadata");
+    jw_string(&w, "uid", spec->uid);
+    jw_end_object(&w);
+    jw_begin_object(&w, "status");
+    jw_int(&w, "observedGeneration", status->observed_generation);
+    jw_string(&w, "phase", pod_phase_to_string(status->phase));
+    jw_string(&w, "reason", str_empty(status->reason) ? NULL : status->reason);
+    jw_string(&w, "message", str_empty(status->message) ? NULL : status->message);
+    write_addresses(&w, status);
+    if (status->start_ms != 0)
+        codec_write_time(&w, "startTime", status->start_ms);
+    write_conditions(&w, status);
+    jw_begin_array(&w, "containerStatuses");
+    for (size_t i = 0; i < status->containers_len; i++)
+        write_container(&w, &status->containers[i], image_names ? image_names[i] : NULL);
+    jw_end_array(&w);
+    jw_end_object(&w);
+    jw_end_object(&w);
+}
+
+void codec_delete_options(const char *uid, struct buf *out)
+{
+    struct json_writer w = JSON_WRITER(out);
+
+    jw_begin_object(&w, NULL);
+    jw_string(&w, "kind", "DeleteOptions");
+    jw_string(&w, "apiVersion", "v1");
+    jw_int(&w, "gracePeriodSeconds", 0);
+    jw_begin_object(&w, "preconditions");
+    jw_string(&w, "uid", uid);
+    jw_end_object(&w);
+    jw_end_object(&w);
+}
