@@ -99,7 +99,7 @@ class Pki:
             out.write("\n")
 
     def node_identity(self, name):
-        """A given identity: NAME.kubeconfig, NAME-client.{crt,key}, NAME-serving.{crt,key} in DIR."""
+        """An identity: NAME.kubeconfig, NAME-client.{crt,key}, NAME-serving.{crt,key} in DIR."""
         subject = f"/O=system:nodes/CN=system:node:{name}"
         self._issue(f"{name}-client", subject, "client", "ca")
         self._issue(f"{name}-serving", subject, "server", "ca",

@@ -172,13 +172,14 @@ route add default via {CONTROL_IP}
         run("nsenter", f"--net={self.net(NODE)}", "unshare", f"--mount={self.mnt}",
             "--propagation", "private", "sh", "-c", script, "sh", self.path("node"))
 
-    def enter(self, where):
-        """Moves the calling process there; it must have one thread."""
+    def enter(self, where, mounts=True):
+        """Moves the calling process there; it must have one thread. Without the node's mounts it
+        can still find the namespaces, so start() works."""
         if not self.exist():
             raise ClusterError(f"no cluster is up in {self.dir}")
         cwd = os.getcwd()
         setns(self.net(where), CLONE_NEWNET)
-        if where == NODE:
+        if where == NODE and mounts:
             setns(self.mnt, CLONE_NEWNS)
             os.chdir(cwd)
 
@@ -205,7 +206,7 @@ route add default via {CONTROL_IP}
         for part in ("logs", "pids"):
             os.makedirs(self.path(part), exist_ok=True)
         with open(self.path("logs", f"{name}.log"), "ab") as log:
-            child = subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
+            child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.dir,
                 env=self.environment(), start_new_session=True,
                 preexec_fn=lambda: self.enter(where))
