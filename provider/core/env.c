@@ -1,7 +1,7 @@
 /* Environment, command and arguments of a container, as the kubelet makes them (contract 4.1): the
- * image's, then the Pod's in declared order, $(VAR) from what the Pod declared before. Called at each
- * start by the launcher. Not here: how they reach the guest (runtime/guest.h), and ConfigMaps and
- * Secrets, whose Pods are refused for now. */
+ * image's, then the Pod's in declared order, $(VAR) from what the Pod declared before. Called at
+ * each start by the launcher. Not here: how they reach the guest (runtime/guest.h), and ConfigMaps
+ * and Secrets, whose Pods are refused for now. */
 #include "provider/core/env.h"
 
 #include "base/str.h"
@@ -64,8 +64,8 @@ static void set(struct resolver *r, const char *key, const char *value, bool fro
 
     if (!variable)
         variable = &r->list[r->len++];
-    *variable = (struct variable){
-        .key = key, .key_len = key_len, .value = value, .from_image = from_image};
+    *variable =
+        (struct variable){.key = key, .key_len = key_len, .value = value, .from_image = from_image};
 }
 
 /* Where expand writes: nowhere at first, to learn the length. */
@@ -240,13 +240,14 @@ static int resource_value(struct resolver *r, const struct env_var *var, const c
     int result = 0;
 
     if (!container)
-        return fail(r, "environment variable", var->name, "resourceFieldRef names no container:",
-                    var->ref);
+        return fail(r, "environment variable", var->name,
+                    "resourceFieldRef names no container:", var->ref);
     if (resource_amount(r, container, var->value, &amount, &cpu) < 0)
         return fail(r, "environment variable", var->name, "unsupported resourceFieldRef",
                     var->value);
     if (var->divisor)
-        result = cpu ? quantity_milli(var->divisor, &divisor) : quantity_value(var->divisor, &divisor);
+        result =
+            cpu ? quantity_milli(var->divisor, &divisor) : quantity_value(var->divisor, &divisor);
     if (result < 0)
         return fail(r, "environment variable", var->name, "unusable divisor", var->divisor);
     if (divisor == 0)
@@ -272,7 +273,8 @@ static int variable_value(struct resolver *r, const struct env_var *var, const c
     case ENV_UNKNOWN:
         break;
     }
-    return fail(r, "environment variable", var->name, "its kind of valueFrom is not supported", NULL);
+    return fail(r, "environment variable", var->name, "its kind of valueFrom is not supported",
+                NULL);
 }
 
 static void take_image_env(struct resolver *r)
@@ -294,8 +296,8 @@ static int take_pod_env(struct resolver *r)
         int result;
 
         if (!var->name[0] || strchr(var->name, '='))
-            return fail(r, "environment variable", var->name, "a name may not be empty or hold \"=\"",
-                        NULL);
+            return fail(r, "environment variable", var->name,
+                        "a name may not be empty or hold \"=\"", NULL);
         result = variable_value(r, var, &value);
         if (result < 0)
             return result;
@@ -321,7 +323,7 @@ static int add_expanded(struct resolver *r, const char *what, const char *const 
     return 0;
 }
 
-/* command replaces ENTRYPOINT and drops CMD; args replaces CMD. The image's own are not expanded. */
+/* command replaces ENTRYPOINT and drops CMD; args replaces CMD. The image's are not expanded. */
 static int make_argv(struct resolver *r, struct env_result *result)
 {
     const struct container_spec *c = r->container;

@@ -1,6 +1,6 @@
 /* What happened, written down: the only functions that change a Pod's observation besides the
- * reconciler's own flags. Each is harmless when it comes twice or too late. Not for decisions, which
- * are pod_step's, except back-off times, which belong to the moment of the failure. */
+ * reconciler's own flags. Each is harmless when it comes twice or too late. Not for decisions,
+ * which are pod_step's, except back-off times, which belong to the moment of the failure. */
 #include "provider/core/observed.h"
 
 #include "base/str.h"

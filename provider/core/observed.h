@@ -56,7 +56,7 @@ struct container_observed {
     enum image_state image;
     enum machine_state machine;
     char image_digest[OBSERVED_ID_MAX]; /* "sha256:..", empty until resolved [saved] */
-    char image_reason[OBSERVED_REASON_MAX]; /* ErrImagePull, ErrImageNeverPull, InvalidImageName.. */
+    char image_reason[OBSERVED_REASON_MAX]; /* ErrImagePull, ErrImageNeverPull, Invalid... */
     char image_error[OBSERVED_TEXT_MAX];
     uint32_t image_failures; /* in a row: its own back-off 10 s to 300 s (contract 3.7) */
     uint64_t image_retry_ms; /* mono */
@@ -88,7 +88,7 @@ struct condition_observed {
 
 struct pod_observed {
     enum net_state net;
-    char pod_ip[OBSERVED_IP_MAX]; /* kept when the network is gone: EndpointSlices need it [saved] */
+    char pod_ip[OBSERVED_IP_MAX]; /* kept without network: EndpointSlices need it [saved] */
     char net_error[OBSERVED_TEXT_MAX];
     uint32_t net_failures;
     uint64_t net_retry_ms; /* mono */

@@ -1,7 +1,8 @@
 /* The fields that stop a Pod from being run here, each with the sentence that its owner reads: in
  * the container's waiting message and in an event. One table, in the order in which it is looked
  * through; docs/pod-api.md is its published form. Called by the reconciler once per version of the
- * spec. Not for what only shows at launch (memory too small for the image, command line too long). */
+ * spec. Not for what only shows at launch (too little memory for the image, a long command line).
+ */
 #include "provider/core/refuse.h"
 
 #include "base/str.h"
@@ -59,8 +60,7 @@ static bool no_such_class(const struct rule *rule, const struct pod_spec *spec,
 static bool other_handler(const struct rule *rule, const struct pod_spec *spec,
                           const struct refuse_env *env, char path[PATH_MAX_TEXT])
 {
-    if (!env->runtime_handler || !env->runtime_handler[0] ||
-        str_eq(env->runtime_handler, HANDLER))
+    if (!env->runtime_handler || !env->runtime_handler[0] || str_eq(env->runtime_handler, HANDLER))
         return false;
     str_fmt(path, PATH_MAX_TEXT, "spec.%s (%s, handler %s)", rule->field,
             spec->runtime_class ? spec->runtime_class : "", env->runtime_handler);
@@ -178,8 +178,9 @@ static bool too_much_memory(const struct rule *rule, const struct pod_spec *spec
         int64_t bytes = max_of(res->memory_limit_bytes, res->memory_request_bytes);
 
         if (env->allocatable_memory_bytes > 0 && bytes > env->allocatable_memory_bytes) {
-            str_fmt(path, PATH_MAX_TEXT, "spec.containers[%zu].resources.%s.%s (%s; the node has %s)",
-                    i, limit ? "limits" : "requests", rule->field, quantity_bytes(wanted, bytes),
+            str_fmt(path, PATH_MAX_TEXT,
+                    "spec.containers[%zu].resources.%s.%s (%s; the node has %s)", i,
+                    limit ? "limits" : "requests", rule->field, quantity_bytes(wanted, bytes),
                     quantity_bytes(given, env->allocatable_memory_bytes));
             return true;
         }
@@ -263,7 +264,8 @@ static const struct rule rules[] = {
     {container_bit, "resources (hugepages-*)", CF_HUGEPAGES, NOT_YET},
     {container_bit, "resources (extended resource)", CF_EXTENDED_RESOURCES,
      "is not supported: only cpu, memory and ephemeral-storage are; remove it"},
-    {too_much_memory, "memory", 0, "is more than this node can give: lower it or use a larger node"},
+    {too_much_memory, "memory", 0,
+     "is more than this node can give: lower it or use a larger node"},
     {too_much_cpu, "cpu", 0, "is more than this node can give: lower it or use a larger node"},
 };
 

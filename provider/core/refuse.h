@@ -1,6 +1,6 @@
 /* Which Pods are not run, and the sentence that says so: one table, published in docs/pod-api.md.
- * Refused Pods stay Pending with a waiting reason and an event: rejecting them (phase Failed) makes a
- * ReplicaSet create the next one at once (contract 3.5). */
+ * Refused Pods stay Pending with a waiting reason and an event: rejecting them (phase Failed) makes
+ * a ReplicaSet create the next one at once (contract 3.5). */
 #pragma once
 
 #include "provider/core/step.h"

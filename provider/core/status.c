@@ -148,8 +148,7 @@ static void set_image_error(struct container_status *cs, const struct container_
         cs->state = STATE_WAITING;
         cs->reason = c->image_reason;
         str_fmt(cs->message, sizeof(cs->message),
-                "Container image \"%s\" is not present with pull policy of Never",
-                cs->spec->image);
+                "Container image \"%s\" is not present with pull policy of Never", cs->spec->image);
     } else {
         set_waiting(cs, reason, c->image_error);
     }
@@ -175,7 +174,8 @@ static void set_not_yet(struct container_status *cs, const struct pod_spec *spec
         set_terminated(cs, &c->exit); /* restarted at once: the end says more than "creating" */
         return;
     } else {
-        set_waiting(cs, spec->init_containers_len > 0 ? "PodInitializing" : "ContainerCreating", "");
+        set_waiting(cs, spec->init_containers_len > 0 ? "PodInitializing" : "ContainerCreating",
+                    "");
         if (obs->net == NET_FAILED)
             str_fmt(cs->message, sizeof(cs->message), "Failed to create pod sandbox: %s",
                     obs->net_error);
@@ -329,8 +329,8 @@ void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
         .keep_api = api_terminal(spec) && nothing_known(obs),
         .containers_len = len < STATUS_CONTAINERS_MAX ? len : STATUS_CONTAINERS_MAX,
     };
-    ret->final = pod_machines_gone(obs) &&
-                 (ret->phase == PHASE_SUCCEEDED || ret->phase == PHASE_FAILED);
+    ret->final =
+        pod_machines_gone(obs) && (ret->phase == PHASE_SUCCEEDED || ret->phase == PHASE_FAILED);
     for (size_t i = 0; i < ret->containers_len; i++) {
         container_status(spec, obs, i, refusal, &ret->containers[i]);
         obs->containers[i].ready = ret->containers[i].ready;

@@ -37,8 +37,8 @@ static bool due(struct plan *plan, uint64_t at_ms)
 
 static size_t containers_len(const struct pod_spec *spec, const struct pod_observed *obs)
 {
-    size_t len = spec->containers_len < obs->containers_len ? spec->containers_len
-                                                            : obs->containers_len;
+    size_t len =
+        spec->containers_len < obs->containers_len ? spec->containers_len : obs->containers_len;
 
     return len < CONTAINERS_MAX ? len : CONTAINERS_MAX;
 }
@@ -192,8 +192,7 @@ static void plan_stop(struct plan *plan, int64_t grace_ms)
     for (size_t i = 0; i < len; i++) {
         const struct container_observed *c = &plan->obs->containers[i];
         struct action kill = {.kind = ACTION_KILL, .container = (uint32_t)i};
-        struct action stop = {
-            .kind = ACTION_STOP, .container = (uint32_t)i, .grace_ms = grace_ms};
+        struct action stop = {.kind = ACTION_STOP, .container = (uint32_t)i, .grace_ms = grace_ms};
         uint64_t shortest_ms = plan->now->mono_ms + (uint64_t)grace_ms;
 
         if (c->kill_sent)
@@ -239,9 +238,8 @@ static bool plan_net_down(struct plan *plan)
 static void plan_end(struct plan *plan)
 {
     const struct pod_observed *obs = plan->obs;
-    int64_t grace_s = obs->gone || plan->spec->deletion_grace_s < 0
-                          ? 0
-                          : plan->spec->deletion_grace_s;
+    int64_t grace_s =
+        obs->gone || plan->spec->deletion_grace_s < 0 ? 0 : plan->spec->deletion_grace_s;
 
     if (grace_s > INT32_MAX)
         grace_s = INT32_MAX;

@@ -1,17 +1,17 @@
 /* The one decision: what is to be done for a Pod now. Total, idempotent (the same input twice gives
- * the same list), without hidden state. Every kubelet rule is a row in tests/unit/test_core_step.c. */
+ * the same list), without hidden state. Each kubelet rule is a row of tests/unit/test_core_step.c. */
 #pragma once
 
 #include "provider/core/observed.h"
 
-#define ACTIONS_MAX 16 /* most that one step can ask for; more containers come with the next issue */
+#define ACTIONS_MAX 16 /* the most that one step can ask for */
 #define DEADLINE_NONE UINT64_MAX
 
 enum action_kind {
     ACTION_PULL,       /* container; -> observe_image_pulling, then _ready or _failed */
     ACTION_NET_ADD,    /* -> observe_net_adding, then _up or _failed */
     ACTION_LAUNCH,     /* container, attempt; -> observe_starting, then _running or _start_failed */
-    ACTION_STOP,       /* container, grace_ms: ask the guest to end; -> stop_sent, stop_deadline_ms */
+    ACTION_STOP,       /* container, grace_ms: ask the guest to end; -> stop_sent, deadline */
     ACTION_KILL,       /* container: end the VMM now; -> kill_sent */
     ACTION_NET_DEL,    /* -> observe_net_deleting, then _gone */
     ACTION_API_DELETE, /* final DELETE, grace 0, uid precondition; -> api_delete */
@@ -43,8 +43,8 @@ size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
 bool container_will_restart(const struct pod_spec *spec, const struct container_spec *container,
                             const struct machine_exit *exit);
 
-/* Nothing of this Pod will ever run again and nothing runs: its resources can go (contract 3.3). For
- * a Pod that is not deleted; a deleted one is never started again anyway. */
+/* Nothing of this Pod will ever run again and nothing runs: its resources can go (contract 3.3).
+ * For a Pod that is not deleted; a deleted one is never started again anyway. */
 bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed *obs);
 /* Deleted, or gone from the API: it only has to be taken down. */
 bool pod_ending(const struct pod_spec *spec, const struct pod_observed *obs);
