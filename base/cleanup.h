@@ -41,11 +41,11 @@ static inline void cleanup_fclose(FILE **file)
     })
 
 /* The same for a file descriptor, leaving -1 behind. */
-#define TAKE_FD(fd)       \
-    __extension__({       \
-        int taken_ = fd;  \
-        (fd) = -1;        \
-        taken_;           \
+#define TAKE_FD(fd)      \
+    __extension__({      \
+        int taken_ = fd; \
+        (fd) = -1;       \
+        taken_;          \
     })
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -137,7 +137,7 @@ static bool take_char(const char **text, const char *end, char c)
 /* Days from 1970-01-01 in the proleptic Gregorian calendar. */
 static int64_t days_from_civil(int year, int month, int day)
 {
-    int64_t y = year - (month <= 2);                              /* years begin in March */
+    int64_t y = year - (month <= 2); /* years begin in March */
     int64_t era = (y >= 0 ? y : y - 399) / 400;
     int64_t year_of_era = y - era * 400;
     int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
@@ -215,8 +215,8 @@ static bool parse(const char *text, size_t len, struct civil *ret)
         return false;
     if (!take_offset(&text, end, &offset))
         return false;
-    ret->seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second -
-                   offset;
+    ret->seconds =
+        days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
     ret->ns = ns;
     return true;
 }

@@ -17,8 +17,8 @@ struct fetch_request {
     const char *method; /* NULL: GET */
     const struct fetch_header *headers;
     size_t headers_len;
-    const char *ca_file;     /* NULL: the system's certificates */
-    const char *user;        /* basic authentication; NULL: none */
+    const char *ca_file; /* NULL: the system's certificates */
+    const char *user;    /* basic authentication; NULL: none */
     const char *password;
     uint32_t stall_ms_max;   /* no byte for so long: -ETIMEDOUT; 0: a default */
     uint32_t connect_ms_max; /* 0: a default */

@@ -175,8 +175,8 @@ static int move_up(struct removal *removal, int parent, const char *name)
 /* Empties one directory of the top and removes it. */
 static int remove_dir(struct removal *removal, const char *name)
 {
-    CLEANUP(close) int fd =
-        openat(removal->top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    CLEANUP(close)
+    int fd = openat(removal->top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     CLEANUP(closedir) DIR *dir = NULL;
     const struct dirent *entry;
     int r;

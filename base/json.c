@@ -139,8 +139,7 @@ const struct json *json_get(const struct json *object, const char *key)
 
     if (!json_is_object(object))
         return NULL;
-    cJSON_ArrayForEach(member, in(object))
-    {
+    cJSON_ArrayForEach(member, in(object)) {
         if (member->string && strcmp(member->string, key) == 0)
             return out(member);
     }
@@ -156,8 +155,7 @@ const struct json *json_path(const struct json *object, const char *path)
 
         if (!json_is_object(object))
             return NULL;
-        cJSON_ArrayForEach(member, in(object))
-        {
+        cJSON_ArrayForEach(member, in(object)) {
             if (member->string && strncmp(member->string, path, len) == 0 &&
                 member->string[len] == '\0')
                 break;

@@ -24,8 +24,8 @@ const struct json *json_get(const struct json *object, const char *key);
 const struct json *json_path(const struct json *object, const char *path);
 bool json_is_object(const struct json *value);
 bool json_is_array(const struct json *value);
-bool json_is_null(const struct json *value);        /* an explicit null */
-const char *json_string(const struct json *value);  /* NULL when it is no string */
+bool json_is_null(const struct json *value);           /* an explicit null */
+const char *json_string(const struct json *value);     /* NULL when it is no string */
 bool json_int(const struct json *value, int64_t *ret); /* false when no integer in +-2^53 */
 bool json_bool(const struct json *value, bool *ret);
 bool json_double(const struct json *value, double *ret);

@@ -100,7 +100,8 @@ static void put_key(struct line *line, const char *key, const char *value)
     put_value(line, value, false);
 }
 
-void log_write(enum log_level level, const struct log_ctx *ctx, const char *ev, const char *fmt, ...)
+void log_write(enum log_level level, const struct log_ctx *ctx, const char *ev, const char *fmt,
+               ...)
 {
     struct line line = {.len = 0};
     char message[LOG_LINE_MAX];

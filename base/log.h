@@ -22,8 +22,8 @@ void log_set_level(enum log_level level);
 int log_level_from_string(const char *text, enum log_level *ret_level);
 
 /* ev is a short fixed word ("launch"); fmt is the sentence for people. */
-void log_write(enum log_level level, const struct log_ctx *ctx, const char *ev, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void log_write(enum log_level level, const struct log_ctx *ctx, const char *ev, const char *fmt,
+               ...) __attribute__((format(printf, 4, 5)));
 
 #define log_debug(ctx, ev, ...) log_write(LOG_DEBUG, ctx, ev, __VA_ARGS__)
 #define log_info(ctx, ev, ...) log_write(LOG_INFO, ctx, ev, __VA_ARGS__)

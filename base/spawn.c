@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 
 #define SPAWN_FDS_MAX 64 /* a shim gets fewer than ten */
-#define SPAWN_FDS_MIN 3  /* a child without 0 to 2 would write its errors into the next file it opens */
+#define SPAWN_FDS_MIN 3  /* without 0 to 2 a child's errors land in the next file it opens */
 
 struct plan {
     posix_spawn_file_actions_t actions;

@@ -8,12 +8,12 @@
 struct err;
 
 struct spawn {
-    const char *path;          /* absolute; no PATH search */
-    const char *const *argv;   /* argv[0] included, NULL-terminated */
-    const char *const *envp;   /* NULL: an empty environment */
-    const int *fds;            /* fds[i] becomes descriptor i in the child; -1: /dev/null */
-    size_t fds_len;            /* the rest is closed on exec, but 0 to 2 are then /dev/null */
-    int session;               /* non-zero: setsid, so that it outlives the agent's terminal */
+    const char *path;        /* absolute; no PATH search */
+    const char *const *argv; /* argv[0] included, NULL-terminated */
+    const char *const *envp; /* NULL: an empty environment */
+    const int *fds;          /* fds[i] becomes descriptor i in the child; -1: /dev/null */
+    size_t fds_len;          /* the rest is closed on exec, but 0 to 2 are then /dev/null */
+    int session;             /* non-zero: setsid, so that it outlives the agent's terminal */
 };
 
 /* Starts; returns 0 and the pid and a pidfd (close-on-exec, readable when it exited). */

@@ -199,9 +199,9 @@ static void test_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_format),  cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_format),   cmocka_unit_test(test_parse),
         cmocka_unit_test(test_parse_ns), cmocka_unit_test(test_sources),
-        cmocka_unit_test(test_digest),  cmocka_unit_test(test_log),
+        cmocka_unit_test(test_digest),   cmocka_unit_test(test_log),
     };
 
     return cmocka_run_group_tests_name("base_clock", tests, NULL, NULL);

@@ -246,8 +246,8 @@ static void test_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status),  cmocka_unit_test(test_running),
-        cmocka_unit_test(test_fds),     cmocka_unit_test(test_signals_and_session),
+        cmocka_unit_test(test_status),   cmocka_unit_test(test_running),
+        cmocka_unit_test(test_fds),      cmocka_unit_test(test_signals_and_session),
         cmocka_unit_test(test_failures),
     };
 

@@ -44,15 +44,15 @@ static void test_utf8_len(void **state)
         {"", 0, 0},
         {"\0", 1, 1},
         {"\xc3\xa9", 2, 2},
-        {"\xc3\xa9", 1, 0},         /* ends early */
-        {"\xc0\x80", 2, 0},         /* overlong NUL */
+        {"\xc3\xa9", 1, 0}, /* ends early */
+        {"\xc0\x80", 2, 0}, /* overlong NUL */
         {"\xc1\xbf", 2, 0},
-        {"\x80", 1, 0},             /* continuation alone */
+        {"\x80", 1, 0}, /* continuation alone */
         {"\xe2\x82\xac", 3, 3},
         {"\xe2\x82", 2, 0},
-        {"\xe0\x9f\xbf", 3, 0},     /* overlong */
-        {"\xed\x9f\xbf", 3, 3},     /* U+D7FF */
-        {"\xed\xa0\x80", 3, 0},     /* surrogate */
+        {"\xe0\x9f\xbf", 3, 0}, /* overlong */
+        {"\xed\x9f\xbf", 3, 3}, /* U+D7FF */
+        {"\xed\xa0\x80", 3, 0}, /* surrogate */
         {"\xf0\x9f\x98\x80", 4, 4},
         {"\xf0\x8f\xbf\xbf", 4, 0}, /* overlong */
         {"\xf4\x8f\xbf\xbf", 4, 4}, /* U+10FFFF */
@@ -142,8 +142,13 @@ static void test_base64(void **state)
 {
     /* RFC 4648 section 10. */
     static const char *const rows[][2] = {
-        {"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},         {"foo", "Zm9v"},
-        {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"},
+        {"", ""},
+        {"f", "Zg=="},
+        {"fo", "Zm8="},
+        {"foo", "Zm9v"},
+        {"foob", "Zm9vYg=="},
+        {"fooba", "Zm9vYmE="},
+        {"foobar", "Zm9vYmFy"},
         {"\xfb\xff\xfe", "+//+"},
     };
 
@@ -162,8 +167,8 @@ static void test_base64(void **state)
 
 static void test_unbase64(void **state)
 {
-    static const char *const bad[] = {"Z", "Zg", "Zg=", "Zg===", "Z===", "====", "Zg==Zg==", "Zm9v!",
-                                      "Zm 9", "Zg=a", "Zm9-", "Zg==\nZ"};
+    static const char *const bad[] = {"Z",        "Zg",    "Zg=",  "Zg===", "Z===", "====",
+                                      "Zg==Zg==", "Zm9v!", "Zm 9", "Zg=a",  "Zm9-", "Zg==\nZ"};
     char *data = NULL;
     size_t len = 7;
 
@@ -241,10 +246,14 @@ static void test_err(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare),  cmocka_unit_test(test_utf8_len),
-        cmocka_unit_test(test_copy),     cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_base64),   cmocka_unit_test(test_unbase64),
-        cmocka_unit_test(test_hash_and_random), cmocka_unit_test(test_allocators),
+        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_utf8_len),
+        cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_unbase64),
+        cmocka_unit_test(test_hash_and_random),
+        cmocka_unit_test(test_allocators),
         cmocka_unit_test(test_err),
     };
 
