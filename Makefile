@@ -12,6 +12,7 @@ BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -MMD -MP \
 CFLAGS  ?= -O2 -g
 LDFLAGS ?= -Wl,-z,relro,-z,now -pie
 LIBS    := $(shell pkg-config --libs $(PKGS)) -lpthread
+Q       := $(if $(V),,@)
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
 
 LIB_SRC  := $(wildcard base/*.c vmm-bridge/*.c runtime/*.c provider/core/*.c k8s/*.c) \
@@ -39,34 +40,36 @@ deps:
 
 $(BUILD)/o/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) $(HARD) $(CFLAGS) -c $< -o $@
+	@echo "  CC   $<"
+	$(Q)$(CC) $(BASE_CFLAGS) $(HARD) $(CFLAGS) -c $< -o $@
 
 $(BUILD)/san/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) $(SAN) -c $< -o $@
+	@echo "  SAN  $<"
+	$(Q)$(CC) $(BASE_CFLAGS) $(SAN) -c $< -o $@
 
 $(BUILD)/unikubelet: $(BUILD)/o/provider/main.o $(LIB_OBJ)
-	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LIBS) -o $@
 
 # The shim and the fake VMM stay alone on the host for as long as a guest lives: static and small.
 $(BUILD)/unikubelet-shim: $(SHIM_SRC) $(wildcard runtime/shim/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(SHIM_SRC) -o $@
+	$(Q)$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(SHIM_SRC) -o $@
 
 $(BUILD)/unikubelet-fakevmm: $(FAKE_SRC)
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(FAKE_SRC) -o $@
+	$(Q)$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(FAKE_SRC) -o $@
 
 $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ $(LIBS) -lcmocka -o $@
+	$(Q)$(CC) $(SAN) $^ $(LIBS) -lcmocka -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/san/tests/fuzz/%.o $(BUILD)/san/tests/fuzz/main.o $(SAN_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ $(LIBS) -o $@
+	$(Q)$(CC) $(SAN) $^ $(LIBS) -o $@
 
 $(BUILD)/sim: $(SIM_SRC:%.c=$(BUILD)/san/%.o) $(SAN_OBJ)
-	$(CC) $(SAN) $^ $(LIBS) -o $@
+	$(Q)$(CC) $(SAN) $^ $(LIBS) -o $@
 
 ## check       unit tests, simulation and fuzz corpora, under ASan and UBSan
 check: unit sim fuzz-check

@@ -1,0 +1,27 @@
+/* What the parts of the test guest share. */
+#pragma once
+
+#include "machine.h"
+
+#define TOKENS_MAX 60 /* as Unikraft's LIBUKBOOT_MAXNBARGS */
+#define LINE_MAX_ 4096
+#define ENV_MAX 64
+
+struct command {
+    char raw[LINE_MAX_];  /* as it came */
+    char text[LINE_MAX_]; /* split and unquoted */
+    char *argv[TOKENS_MAX];
+    unsigned argc;
+    char *env[ENV_MAX];
+    unsigned env_len;
+    uint32_t mmio_base;
+    unsigned mmio_irq;
+    uint32_t ip, netmask, gateway; /* network byte order; ip 0: none */
+    const char *netdev; /* the value of netdev.ip, for show */
+};
+
+/* cmdline.c: Unikraft's grammar. Aborts the guest on what Unikraft would refuse. */
+void command_parse(struct command *command, const char *line);
+
+/* http.c */
+void http_start(struct command *command, unsigned port);
