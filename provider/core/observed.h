@@ -6,10 +6,10 @@
 
 #include "provider/core/pod.h"
 
-#define OBSERVED_TEXT_MAX 256   /* an error or last console line, for a container's message */
-#define OBSERVED_ID_MAX 72      /* instance id or image digest with "sha256:" */
+#define OBSERVED_TEXT_MAX 256 /* an error or last console line, for a container's message */
+#define OBSERVED_ID_MAX 72    /* instance id or image digest with "sha256:" */
 #define OBSERVED_REASON_MAX 40
-#define OBSERVED_IP_MAX 46      /* INET6_ADDRSTRLEN */
+#define OBSERVED_IP_MAX 46 /* INET6_ADDRSTRLEN */
 
 /* Both clocks at one moment: deadlines use mono, what is reported uses unix. */
 struct now {
@@ -21,7 +21,7 @@ enum image_state {
     IMAGE_NEEDED,  /* not asked for yet, or to be asked again for the next start */
     IMAGE_PULLING, /* asked; an answer will come */
     IMAGE_READY,
-    IMAGE_FAILED,  /* retry at image_retry_ms */
+    IMAGE_FAILED, /* retry at image_retry_ms */
 };
 
 enum net_state {
@@ -44,7 +44,7 @@ enum machine_state {
 struct machine_exit {
     bool valid;
     int32_t exit_code;
-    int32_t signal; /* 0: none */
+    int32_t signal;                   /* 0: none */
     char reason[OBSERVED_REASON_MAX]; /* Completed, Error, OOMKilled, ContainerStatusUnknown, ... */
     char message[OBSERVED_TEXT_MAX];
     int64_t started_ms; /* unix */
@@ -55,7 +55,7 @@ struct machine_exit {
 struct container_observed {
     enum image_state image;
     enum machine_state machine;
-    char image_digest[OBSERVED_ID_MAX]; /* "sha256:..", empty until resolved [saved] */
+    char image_digest[OBSERVED_ID_MAX];     /* "sha256:..", empty until resolved [saved] */
     char image_reason[OBSERVED_REASON_MAX]; /* ErrImagePull, ErrImageNeverPull, Invalid... */
     char image_error[OBSERVED_TEXT_MAX];
     uint32_t image_failures; /* in a row: its own back-off 10 s to 300 s (contract 3.7) */
@@ -68,13 +68,13 @@ struct container_observed {
     struct machine_exit last; /* of the one before: lastState.terminated [saved] */
     char start_reason[OBSERVED_REASON_MAX]; /* in MACHINE_FAILED: CreateContainerError, ... */
     char start_error[OBSERVED_TEXT_MAX];
-    bool start_spec_error;    /* trying again cannot help unless image or spec change */
-    uint32_t crashes;         /* in a row, for CrashLoopBackOff: 0 means start at once [saved] */
-    uint64_t restart_ms;      /* mono; not before this [saved] */
-    bool ready;               /* as last reported; kept over an agent restart [saved] */
+    bool start_spec_error; /* trying again cannot help unless image or spec change */
+    uint32_t crashes;      /* in a row, for CrashLoopBackOff: 0 means start at once [saved] */
+    uint64_t restart_ms;   /* mono; not before this [saved] */
+    bool ready;            /* as last reported; kept over an agent restart [saved] */
 
-    bool stop_sent;           /* a graceful stop was asked of this attempt [saved] */
-    bool kill_sent;           /* the hard kill was asked */
+    bool stop_sent;            /* a graceful stop was asked of this attempt [saved] */
+    bool kill_sent;            /* the hard kill was asked */
     uint64_t stop_deadline_ms; /* mono; when stop_sent */
 };
 
@@ -93,14 +93,14 @@ struct pod_observed {
     uint32_t net_failures;
     uint64_t net_retry_ms; /* mono */
 
-    int64_t start_ms;  /* unix: status.startTime, 0 until accepted; never changes [saved] */
-    bool gone;         /* the API object is gone: DELETED seen, or not in a complete list */
+    int64_t start_ms;      /* unix: status.startTime, 0 until accepted; never changes [saved] */
+    bool gone;             /* the API object is gone: DELETED seen, or not in a complete list */
     bool stopped_for_good; /* no container will start again: set once, never cleared [saved] */
-    bool cleaned;      /* state, cgroup and network of this Pod are off the host */
+    bool cleaned;          /* state, cgroup and network of this Pod are off the host */
     bool clean_sent;
     enum api_delete_state api_delete;
     uint64_t api_delete_retry_ms; /* mono */
-    bool terminal_acked; /* the API server has our terminal status */
+    bool terminal_acked;          /* the API server has our terminal status */
     struct condition_observed conditions[_COND_MAX];
 
     struct container_observed *containers; /* spec.containers_len of them, owned by the caller */

@@ -49,15 +49,15 @@ struct env_var {
     enum env_kind kind;
     const char *name;
     const char *value;
-    const char *ref;       /* NULL unless said above; for ENV_RESOURCE the container, or NULL */
-    const char *divisor;   /* NULL: 1 */
+    const char *ref;     /* NULL unless said above; for ENV_RESOURCE the container, or NULL */
+    const char *divisor; /* NULL: 1 */
     bool optional;
 };
 
 struct container_port {
     const char *name; /* NULL: none */
     uint16_t container_port;
-    uint16_t host_port; /* 0: none */
+    uint16_t host_port;  /* 0: none */
     const char *host_ip; /* NULL: any */
     enum protocol protocol;
 };
@@ -135,7 +135,7 @@ enum pod_feature {
 
 struct volume {
     const char *name;
-    const char *type; /* the member that is set: "projected", "hostPath", "emptyDir", ... */
+    const char *type;     /* the member that is set: "projected", "hostPath", "emptyDir", ... */
     bool kube_api_access; /* the automatic service account volume, never a reason to refuse */
 };
 
@@ -147,8 +147,8 @@ struct pod_spec {
     int64_t generation;
     int64_t created_ms; /* unix; 0: unknown */
     /* Deletion: 0 when deletionTimestamp is not set. The deadline is the timestamp itself. */
-    int64_t deletion_ms;          /* unix */
-    int64_t deletion_grace_s;     /* deletionGracePeriodSeconds; only with deletion_ms */
+    int64_t deletion_ms;      /* unix */
+    int64_t deletion_grace_s; /* deletionGracePeriodSeconds; only with deletion_ms */
     const struct key_value *labels;
     size_t labels_len;
     const struct key_value *annotations;
@@ -167,7 +167,7 @@ struct pod_spec {
     const char *const *pull_secrets;
     size_t pull_secrets_len;
     enum restart_policy restart_policy;
-    int64_t grace_s; /* terminationGracePeriodSeconds */
+    int64_t grace_s;           /* terminationGracePeriodSeconds */
     int64_t active_deadline_s; /* 0: none */
     int32_t priority;
     int64_t overhead_cpu_milli; /* spec.overhead; 0: none */

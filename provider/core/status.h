@@ -10,13 +10,13 @@ enum container_state_kind { STATE_WAITING, STATE_RUNNING, STATE_TERMINATED };
 struct container_status {
     const struct container_spec *spec;
     enum container_state_kind state;
-    const char *reason;       /* waiting, terminated */
+    const char *reason; /* waiting, terminated */
     char message[OBSERVED_TEXT_MAX + 128];
-    int64_t started_ms;       /* running, unix */
+    int64_t started_ms;                    /* running, unix */
     const struct machine_exit *terminated; /* terminated */
     const struct machine_exit *last;       /* NULL: none */
-    const char *id;           /* without "unikernel://"; "" before the first attempt */
-    const char *image_digest; /* "" until resolved */
+    const char *id;                        /* without "unikernel://"; "" before the first attempt */
+    const char *image_digest;              /* "" until resolved */
     uint32_t restart_count;
     bool ready;
     bool started;

@@ -199,8 +199,7 @@ static void lost(struct fixture *f)
     observe_lost(&f->c, &f->container, &f->now);
 }
 
-#define BACKOFF(wait) \
-    "back-off " wait " restarting failed container=c pod=web_default(u1)"
+#define BACKOFF(wait) "back-off " wait " restarting failed container=c pod=web_default(u1)"
 
 struct row {
     const char *what;
@@ -393,7 +392,8 @@ static void condition_table(void **state)
 /* Several and init containers are refused, and still listed by name. */
 static void names_in_conditions(void **state)
 {
-    struct container_spec containers[2] = {{.name = "s", .image = "a"}, {.name = "c", .image = "b"}};
+    struct container_spec containers[2] = {{.name = "s", .image = "a"},
+                                           {.name = "c", .image = "b"}};
     struct container_spec inits[2] = {{.name = "i", .image = "a"}, {.name = "j", .image = "b"}};
     struct pod_status status;
     struct fixture f;
@@ -476,8 +476,10 @@ static void the_rest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(state_table),         cmocka_unit_test(condition_table),
-        cmocka_unit_test(names_in_conditions), cmocka_unit_test(transition_times),
+        cmocka_unit_test(state_table),
+        cmocka_unit_test(condition_table),
+        cmocka_unit_test(names_in_conditions),
+        cmocka_unit_test(transition_times),
         cmocka_unit_test(the_rest),
     };
 

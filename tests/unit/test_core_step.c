@@ -31,7 +31,7 @@ struct row {
     enum api_delete_state api_delete;
     int64_t api_delete_in_ms;
 
-    const char *want; /* names joined by spaces; launch with its attempt, stop with its grace */
+    const char *want;    /* names joined by spaces; launch with its attempt, stop with its grace */
     int64_t again_in_ms; /* 0: never */
 };
 
@@ -53,8 +53,7 @@ static const struct row rows[] = {
      .image_retry_in_ms = 9000, .want = "net-add", .again_in_ms = 9000},
     {"a failed network waits", .image = IMAGE_READY, .net = NET_FAILED, .net_retry_in_ms = 1000,
      .want = "", .again_in_ms = 1000},
-    {"a failed network is tried again", .image = IMAGE_READY, .net = NET_FAILED,
-     .want = "net-add"},
+    {"a failed network is tried again", .image = IMAGE_READY, .net = NET_FAILED, .want = "net-add"},
     {"the earlier of two deadlines counts", .image = IMAGE_FAILED, .image_retry_in_ms = 9000,
      .net = NET_FAILED, .net_retry_in_ms = 1000, .want = "", .again_in_ms = 1000},
     {"a network being taken away comes back first", .image = IMAGE_READY, .net = NET_DELETING,
@@ -89,8 +88,8 @@ static const struct row rows[] = {
 
     /* Ended by itself: resources go, the rest stays for logs until deletion. */
     {"an ended Pod without network needs nothing", DOWN, .restart = RESTART_NEVER, .want = ""},
-    {"an ended Pod's network is waited for", DOWN, .restart = RESTART_NEVER,
-     .net = NET_DELETING, .want = ""},
+    {"an ended Pod's network is waited for", DOWN, .restart = RESTART_NEVER, .net = NET_DELETING,
+     .want = ""},
     {"a failed removal waits", DOWN, .restart = RESTART_NEVER, .net = NET_DELETING,
      .net_retry_in_ms = 2000, .want = "", .again_in_ms = 2000},
     {"an ended Pod is not cleaned before deletion", DOWN, .restart = RESTART_NEVER, .acked = true,
@@ -112,10 +111,10 @@ static const struct row rows[] = {
     {"and no more", DELETED(30), RUNS, .stop_sent = true, .want = "kill"},
     {"a stop without channel has its deadline now", DELETED(30), RUNS, .stop_sent = true,
      .stop_in_ms = 0, .want = "kill"},
-    {"a second DELETE shortens the grace", DELETED(5), RUNS, .stop_sent = true,
-     .stop_in_ms = 12000, .want = "stop/5000"},
-    {"a second DELETE with grace 0 kills", DELETED(0), RUNS, .stop_sent = true,
-     .stop_in_ms = 12000, .want = "kill"},
+    {"a second DELETE shortens the grace", DELETED(5), RUNS, .stop_sent = true, .stop_in_ms = 12000,
+     .want = "stop/5000"},
+    {"a second DELETE with grace 0 kills", DELETED(0), RUNS, .stop_sent = true, .stop_in_ms = 12000,
+     .want = "kill"},
     {"one kill is enough", DELETED(0), RUNS, .kill_sent = true, .want = ""},
     {"a start is waited for before the stop", DELETED(30), UP, .machine = MACHINE_STARTING,
      .want = ""},
@@ -126,8 +125,8 @@ static const struct row rows[] = {
     {"a deleted Pod is not restarted", DELETED(30), ENDED(1), .want = "net-del"},
     {"a failed launch is not tried again", DELETED(30), UP, .machine = MACHINE_FAILED,
      .want = "net-del"},
-    {"a half-made network is removed too", DELETED(30), .net = NET_FAILED,
-     .net_retry_in_ms = 5000, .want = "net-del"},
+    {"a half-made network is removed too", DELETED(30), .net = NET_FAILED, .net_retry_in_ms = 5000,
+     .want = "net-del"},
     {"a network on its way is waited for", DELETED(30), .net = NET_ADDING, .want = ""},
     {"a failed removal is tried again", DELETED(30), DOWN, .net = NET_DELETING,
      .net_retry_in_ms = -1, .want = "net-del"},
@@ -150,8 +149,8 @@ static const struct row rows[] = {
 
     /* Gone from the API: force deletion, orphans. */
     {"a forced deletion kills at once", .gone = true, RUNS, .want = "kill"},
-    {"even within a grace", DELETED(30), .gone = true, RUNS, .stop_sent = true,
-     .stop_in_ms = 12000, .want = "kill"},
+    {"even within a grace", DELETED(30), .gone = true, RUNS, .stop_sent = true, .stop_in_ms = 12000,
+     .want = "kill"},
     {"even a start", .gone = true, UP, .machine = MACHINE_STARTING, .want = "kill"},
     {"then its network goes", .gone = true, ENDED(137), .want = "net-del"},
     {"then its files, without a word to the API", .gone = true, DOWN, .want = "clean"},

@@ -1,0 +1,214 @@
+/* Every refusal of docs/pod-api.md: the field that it names, and that it says what to do. And what is
+ * not refused. */
+#include "core_fixture.h"
+
+#include "provider/core/refuse.h"
+
+static const struct container_spec two[] = {{.name = "c", .image = "a"},
+                                            {.name = "d", .image = "b"}};
+static const struct container_spec init[] = {{.name = "i", .image = "a"}};
+static const struct volume automatic = {"kube-api-access-x", "projected", true};
+static const struct volume vols[] = {{"kube-api-access-x", "projected", true},
+                                     {"host", "hostPath", false}};
+static const struct env_var fine_env[] = {
+    {.kind = ENV_VALUE, .name = "A", .value = "1"},
+    {.kind = ENV_FIELD, .name = "B", .value = "metadata.name"},
+    {.kind = ENV_RESOURCE, .name = "C", .value = "limits.cpu"},
+};
+static const struct env_var secret_env[] = {
+    {.kind = ENV_VALUE, .name = "A", .value = "1"},
+    {.kind = ENV_SECRET, .name = "B", .value = "k", .ref = "s", .optional = true},
+};
+
+static void with_two(struct fixture *f)
+{
+    f->spec.containers = two;
+    f->spec.containers_len = 2;
+}
+
+static void with_none(struct fixture *f)
+{
+    f->spec.containers_len = 0;
+}
+
+static void with_init(struct fixture *f)
+{
+    f->spec.init_containers = init;
+    f->spec.init_containers_len = 1;
+}
+
+static void with_volumes(struct fixture *f)
+{
+    f->spec.volumes = vols;
+    f->spec.volumes_len = 2;
+}
+
+static void with_automatic_volume(struct fixture *f)
+{
+    f->spec.volumes = &automatic;
+    f->spec.volumes_len = 1;
+}
+
+static void with_fine_env(struct fixture *f)
+{
+    f->container.env = fine_env;
+    f->container.env_len = LEN(fine_env);
+}
+
+static void with_secret_env(struct fixture *f)
+{
+    f->container.env = secret_env;
+    f->container.env_len = LEN(secret_env);
+}
+
+static void with_working_dir(struct fixture *f)
+{
+    f->container.working_dir = "/srv";
+}
+
+static void with_class(struct fixture *f)
+{
+    f->spec.runtime_class = "other";
+}
+
+static void with_limit(struct fixture *f)
+{
+    f->container.resources.memory_request_bytes = 1;
+    f->container.resources.memory_limit_bytes = (8LL << 30) + 1024;
+}
+
+static void with_request(struct fixture *f)
+{
+    f->container.resources.memory_request_bytes = 9LL << 30;
+}
+
+static void with_cpu(struct fixture *f)
+{
+    f->container.resources.cpu_request_milli = 4500;
+}
+
+static void with_all_that_fits(struct fixture *f)
+{
+    f->container.resources = (struct resources){4000, 9000, 8LL << 30, 8LL << 30, 1, 1};
+}
+
+struct row {
+    void (*set_up)(struct fixture *f);
+    uint32_t pod, container;
+    const char *handler;
+    bool missing;
+    const char *field; /* how the message begins; NULL: not refused */
+};
+
+static const struct row rows[] = {
+    {.field = NULL},
+    {.handler = "unikernel"},
+    {.handler = ""},
+    {with_automatic_volume, .field = NULL},
+    {with_fine_env, .field = NULL},
+    {with_all_that_fits, .field = NULL},
+    {.pod = PF_MIRROR | PF_HOST_NETWORK, .field = NULL},
+
+    {with_class, .missing = true, .field = "spec.runtimeClassName (other) names"},
+    {with_class, .handler = "kata", .field = "spec.runtimeClassName (other, handler kata) is not"},
+    {.pod = PF_OS_NOT_LINUX, .field = "spec.os.name must"},
+    {.pod = PF_WINDOWS_OPTIONS, .field = "spec.securityContext.windowsOptions is"},
+    {with_none, .field = "spec.containers is empty"},
+    {with_two, .field = "spec.containers[1] (d) is"},
+    {with_init, .field = "spec.initContainers[0] (i) is"},
+    {.pod = PF_EPHEMERAL_CONTAINERS, .field = "spec.ephemeralContainers is"},
+    {with_volumes, .field = "spec.volumes[1] (hostPath) is"},
+    {.container = CF_VOLUME_DEVICES, .field = "spec.containers[0].volumeDevices is"},
+    {.pod = PF_HOST_NETWORK, .field = "spec.hostNetwork cannot"},
+    {.pod = PF_HOST_PID, .field = "spec.hostPID has"},
+    {.pod = PF_HOST_IPC, .field = "spec.hostIPC has"},
+    {.pod = PF_SHARE_PROCESS_NAMESPACE, .field = "spec.shareProcessNamespace has"},
+    {.pod = PF_USER_NAMESPACE, .field = "spec.hostUsers must"},
+    {.container = CF_PRIVILEGED, .field = "spec.containers[0].securityContext.privileged cannot"},
+    {.container = CF_LIVENESS_PROBE, .field = "spec.containers[0].livenessProbe is"},
+    {.container = CF_READINESS_PROBE, .field = "spec.containers[0].readinessProbe is"},
+    {.container = CF_STARTUP_PROBE, .field = "spec.containers[0].startupProbe is"},
+    {.container = CF_POST_START, .field = "spec.containers[0].lifecycle.postStart is"},
+    {.container = CF_PRE_STOP, .field = "spec.containers[0].lifecycle.preStop is"},
+    {.container = CF_ENV_FROM, .field = "spec.containers[0].envFrom is"},
+    {with_secret_env, .field = "spec.containers[0].env[1].valueFrom (secretKeyRef) is"},
+    {with_working_dir, .field = "spec.containers[0].workingDir cannot"},
+    {.container = CF_RESTART_POLICY, .field = "spec.containers[0].restartPolicy is"},
+    {.pod = PF_ACTIVE_DEADLINE, .field = "spec.activeDeadlineSeconds is"},
+    {.pod = PF_READINESS_GATES, .field = "spec.readinessGates is"},
+    {.pod = PF_POD_RESOURCES, .field = "spec.resources is"},
+    {.pod = PF_RESOURCE_CLAIMS, .field = "spec.resourceClaims is"},
+    {.container = CF_RESOURCE_CLAIMS, .field = "spec.containers[0].resources.claims is"},
+    {.container = CF_HUGEPAGES, .field = "spec.containers[0].resources (hugepages-*) is"},
+    {.container = CF_EXTENDED_RESOURCES,
+     .field = "spec.containers[0].resources (extended resource) is"},
+    {with_limit,
+     .field = "spec.containers[0].resources.limits.memory (8388609Ki; the node has 8Gi) is"},
+    {with_request,
+     .field = "spec.containers[0].resources.requests.memory (9Gi; the node has 8Gi) is"},
+    {with_cpu, .field = "spec.containers[0].resources.requests.cpu (4500m; the node has 4) is"},
+};
+
+static void refusal_table(void **state)
+{
+    unsigned wrong = 0;
+
+    (void)state;
+    for (size_t i = 0; i < LEN(rows); i++) {
+        struct refuse_env env = {
+            .runtime_handler = rows[i].handler,
+            .runtime_class_missing = rows[i].missing,
+            .allocatable_memory_bytes = 8LL << 30,
+            .allocatable_cpu_milli = 4000,
+        };
+        struct refusal refusal = {0};
+        struct fixture f;
+        bool refused;
+
+        fixture_init(&f);
+        f.spec.features = rows[i].pod;
+        f.container.features = rows[i].container;
+        if (rows[i].set_up)
+            rows[i].set_up(&f);
+        refused = pod_refuse(&f.spec, &env, &refusal);
+        if (refused != (rows[i].field != NULL) ||
+            (refused && (strncmp(refusal.message, rows[i].field, strlen(rows[i].field)) != 0 ||
+                         refusal.message[strlen(refusal.message) - 1] != '.' ||
+                         strcmp(refusal.reason, "CreateContainerConfigError") != 0))) {
+            print_error("row %zu: want %s, got \"%s\"\n", i, rows[i].field ? rows[i].field : "-",
+                        refusal.message);
+            wrong++;
+        }
+    }
+    assert_int_equal(wrong, 0);
+}
+
+/* No bit of a feature may be forgotten: each refuses, or is named here as honoured. */
+static void no_feature_is_ignored(void **state)
+{
+    const struct refuse_env env = {0};
+    struct refusal refusal;
+    struct fixture f;
+
+    (void)state;
+    for (uint32_t bit = 1; bit <= CF_RESOURCE_CLAIMS; bit <<= 1) {
+        fixture_init(&f);
+        f.container.features = bit;
+        assert_true(pod_refuse(&f.spec, &env, &refusal));
+    }
+    for (uint32_t bit = 1; bit < PF_MIRROR; bit <<= 1) {
+        fixture_init(&f);
+        f.spec.features = bit;
+        assert_true(pod_refuse(&f.spec, &env, &refusal));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refusal_table),
+        cmocka_unit_test(no_feature_is_ignored),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
