@@ -1,5 +1,5 @@
 /* json.h from outside: any bytes parse or are refused; what parses prints, and the print parses to
- * the same print again. Strings and keys of the tree also go through the RFC 3339 and number readers,
+ * the same print again. Strings of the tree also go through the RFC 3339, number and base64 readers,
  * which get them from there in the agent. */
 #include "base/cleanup.h"
 #include "base/clock.h"
