@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// client is the smallest API client that can be fair: keep-alive, no rate limit, no cache.
+type client struct {
+	server string
+	http   *http.Client
+}
+
+func newClient(server, caFile, certFile, keyFile string, http2 bool) (*client, error) {
+	ca, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}},
+		ForceAttemptHTTP2:   http2,
+		MaxIdleConnsPerHost: 64,
+	}
+	return &client{server: server, http: &http.Client{Transport: transport}}, nil
+}
+
+func (c *client) call(method, path, contentType string, body any) (int, []byte, error) {
+	var reader io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return 0, nil, err
+		}
+		reader = bytes.NewReader(text)
+	}
+	request, err := http.NewRequest(method, c.server+path, reader)
+	if err != nil {
+		return 0, nil, err
+	}
+	request.Header.Set("Content-Type", contentType)
+	answer, err := c.http.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	return answer.StatusCode, text, err
+}
+
+// must is call for what has to succeed: a bench that goes on after an error measures nothing.
+func (c *client) must(method, path, contentType string, body any) []byte {
+	status, text, err := c.call(method, path, contentType, body)
+	if err != nil {
+		fail("%s %s: %v", method, path, err)
+	}
+	if status >= 300 && status != http.StatusNotFound {
+		fail("%s %s: %d %s", method, path, status, text)
+	}
+	return text
+}
+
+type condition struct {
+	Type   string `json:"type"`
+	Status string `json:"status"`
+}
+
+type object struct {
+	Metadata struct {
+		Name            string `json:"name"`
+		Namespace       string `json:"namespace"`
+		UID             string `json:"uid"`
+		ResourceVersion string `json:"resourceVersion"`
+	} `json:"metadata"`
+	Status struct {
+		Phase      string      `json:"phase"`
+		Conditions []condition `json:"conditions"`
+	} `json:"status"`
+}
+
+func (o *object) is(conditionType string) bool {
+	for _, c := range o.Status.Conditions {
+		if c.Type == conditionType {
+			return c.Status == "True"
+		}
+	}
+	return false
+}
+
+type event struct {
+	Type   string `json:"type"`
+	Object object `json:"object"`
+	at     time.Time
+}
+
+// watch delivers events of a list path from now on, until the context ends.
+func (c *client) watch(ctx context.Context, path, selector string) <-chan event {
+	var list struct {
+		Metadata struct {
+			ResourceVersion string `json:"resourceVersion"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(c.must("GET", path+"?limit=1&"+selector, "", nil), &list); err != nil {
+		fail("list %s: %v", path, err)
+	}
+	url := fmt.Sprintf("%s%s?watch=1&resourceVersion=%s&%s", c.server, path, list.Metadata.ResourceVersion, selector)
+	request, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		fail("watch: %v", err)
+	}
+	answer, err := c.http.Do(request)
+	if err != nil {
+		fail("watch: %v", err)
+	}
+	events := make(chan event, 65536)
+	go func() {
+		defer answer.Body.Close()
+		defer close(events)
+		decoder := json.NewDecoder(answer.Body)
+		for {
+			var e event
+			if err := decoder.Decode(&e); err != nil {
+				return
+			}
+			e.at = time.Now()
+			events <- e
+		}
+	}()
+	return events
+}
