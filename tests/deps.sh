@@ -17,7 +17,6 @@ libseccomp-dev                sandbox
 libcurl4-openssl-dev          client
 libssl-dev                    TLS
 zlib1g-dev                    compression
-libcap-dev                    capabilities
 libcmocka-dev                 tests
 clang                         fuzzing
 libclang-rt-14-dev            fuzzing
