@@ -131,7 +131,7 @@ class Agent:
         self.name = name
         self.build = build or os.environ.get("UNIKUBELET_BUILD") or os.path.join(ROOT, "build")
         self.log_path = cluster.spaces.path("logs", f"agent-{name}.log")
-        self.config_path = cluster.spaces.path(f"{name}.yaml")
+        self.config_path = cluster.spaces.path(f"agent-{name}.yaml")
         self.process = None
         self.config = {
             "nodeName": name, "nodeIP": NODE_IP,
