@@ -128,8 +128,11 @@ static void answer_http(struct kube_request *r, int status)
 {
     char line[ANSWER_TEXT_MAX];
     struct json *root = NULL;
-    struct kube_answer answer = {
-        .status = status, .body = buf_str(&r->answer), .len = r->answer.len, .reason = "", .text = ""};
+    struct kube_answer answer = {.status = status,
+                                 .body = buf_str(&r->answer),
+                                 .len = r->answer.len,
+                                 .reason = "",
+                                 .text = ""};
 
     if (status >= 300) {
         const char *message = NULL, *reason = NULL;
@@ -171,7 +174,7 @@ static bool worth_retrying(const struct kube_request *r, CURLcode code, int stat
     if (r->retry != KUBE_RETRY || r->tries >= TRIES_MAX || r->answer.overflow)
         return false;
     if (code != CURLE_OK)
-        return error != -EINVAL && error != -EKEYREJECTED && error != -EPROTONOSUPPORT;
+        return error != -EINVAL && error != -EKEYREJECTED;
     return status == 429 || status >= 500;
 }
 
@@ -286,7 +289,8 @@ static bool run_due(struct kube_client *client, uint64_t now, uint64_t *ret_next
     struct kube_request *r;
 
     *ret_next_ms = UINT64_MAX;
-    TAILQ_FOREACH(r, &client->waiting, link) {
+    TAILQ_FOREACH(r, &client->waiting, link)
+    {
         if (r->due_ms > now) {
             *ret_next_ms = r->due_ms < *ret_next_ms ? r->due_ms : *ret_next_ms;
             continue;

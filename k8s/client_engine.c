@@ -418,7 +418,7 @@ int transfer_errno(CURLcode code)
     } table[] = {
         {CURLE_OK, 0},
         {CURLE_URL_MALFORMAT, -EINVAL},
-        {CURLE_UNSUPPORTED_PROTOCOL, -EPROTONOSUPPORT},
+        {CURLE_UNSUPPORTED_PROTOCOL, -EPROTO}, /* also: what answers speaks no HTTP */
         {CURLE_COULDNT_RESOLVE_HOST, -EHOSTUNREACH},
         {CURLE_COULDNT_RESOLVE_PROXY, -EHOSTUNREACH},
         {CURLE_COULDNT_CONNECT, -ECONNREFUSED},

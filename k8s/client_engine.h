@@ -36,7 +36,13 @@ struct transfer {
     struct engine *engine;
     const struct transfer_ops *ops;
     struct transfer *next; /* on one of the put-off lists */
-    enum { TRANSFER_NEW, TRANSFER_START_LATER, TRANSFER_ON, TRANSFER_OFF, TRANSFER_END_LATER } state;
+    enum {
+        TRANSFER_NEW,
+        TRANSFER_START_LATER,
+        TRANSFER_ON,
+        TRANSFER_OFF,
+        TRANSFER_END_LATER
+    } state;
     bool counted;
 };
 
@@ -49,7 +55,8 @@ uint64_t engine_heard_ms(const struct engine *engine);
 
 /* An easy handle with all options at their defaults but the engine's own: callbacks, error buffer,
  * no signals, TCP keepalive and user time-out. */
-struct transfer *transfer_new(struct engine *engine, const struct transfer_ops *ops, void *userdata);
+struct transfer *transfer_new(struct engine *engine, const struct transfer_ops *ops,
+                              void *userdata);
 /* Adds "name: value"; a value of NULL removes curl's own header. */
 void transfer_header(struct transfer *t, const char *name, const char *value);
 /* Never calls back before it returned. */

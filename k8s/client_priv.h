@@ -10,22 +10,22 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-#define REQUESTS_RUNNING_MAX 64     /* streams of one HTTP/2 connection; API servers allow 100 */
-#define REQUESTS_WAITING_MAX 16384  /* one more is answered with -ENOBUFS */
-#define ANSWER_MAX (64u << 20)      /* bytes of one answer */
-#define CONNECT_MS_MAX 5000L        /* TCP and TLS */
-#define REQUEST_MS_MAX 20000L       /* one try: half a node lease */
-#define TRIES_MAX 5                 /* of one KUBE_RETRY request */
-#define RETRY_MS_FIRST 200u         /* doubles, with up to as much again at random */
+#define REQUESTS_RUNNING_MAX 64    /* streams of one HTTP/2 connection; API servers allow 100 */
+#define REQUESTS_WAITING_MAX 16384 /* one more is answered with -ENOBUFS */
+#define ANSWER_MAX (64u << 20)     /* bytes of one answer */
+#define CONNECT_MS_MAX 5000L       /* TCP and TLS */
+#define REQUEST_MS_MAX 20000L      /* one try: half a node lease */
+#define TRIES_MAX 5                /* of one KUBE_RETRY request */
+#define RETRY_MS_FIRST 200u        /* doubles, with up to as much again at random */
 #define RETRY_MS_MAX 10000u
-#define RETRY_AFTER_S_MAX 60u       /* a server's wish is followed up to here */
-#define TOKEN_FRESH_MS 60000u       /* contract 0: re-read at least every minute */
+#define RETRY_AFTER_S_MAX 60u /* a server's wish is followed up to here */
+#define TOKEN_FRESH_MS 60000u /* contract 0: re-read at least every minute */
 #define TOKEN_MAX 65536u
 
 enum request_state {
-    REQUEST_QUEUED,  /* waits for one of REQUESTS_RUNNING_MAX places */
+    REQUEST_QUEUED, /* waits for one of REQUESTS_RUNNING_MAX places */
     REQUEST_RUNNING,
-    REQUEST_WAITING, /* until due_ms: for the next try, or to be answered */
+    REQUEST_WAITING,   /* until due_ms: for the next try, or to be answered */
     REQUEST_ANSWERING, /* its callback is running; on no list */
 };
 
@@ -88,11 +88,11 @@ void client_suspect(struct kube_client *client, const struct transfer *t);
 
 /* client_stream.c: a GET whose answer is handed on as it arrives. */
 struct kube_stream_end {
-    int result;           /* 0: a complete answer; negative errno: broken */
-    int status;           /* HTTP; 0: none */
+    int result;             /* 0: a complete answer; negative errno: broken */
+    int status;             /* HTTP; 0: none */
     uint32_t retry_after_s; /* 0: not said */
-    const char *text;     /* a sentence on any failure; "" else */
-    const char *body;     /* of a failure (status >= 300): a Status object, usually; never NULL */
+    const char *text;       /* a sentence on any failure; "" else */
+    const char *body;       /* of a failure (status >= 300): a Status object, usually; never NULL */
     size_t len;
 };
 struct kube_stream_ops {

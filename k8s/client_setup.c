@@ -139,8 +139,7 @@ static void set_blob(CURL *easy, CURLoption option, char *pem)
     (void)curl_easy_setopt(easy, option, &blob);
 }
 
-void client_prepare(struct kube_client *client, struct transfer *t, const char *path,
-                    long total_ms)
+void client_prepare(struct kube_client *client, struct transfer *t, const char *path, long total_ms)
 {
     const struct kube_config *config = &client->config;
     char *url = xasprintf("%s%s", client->base_url, path);

@@ -116,7 +116,8 @@ void client_break_streams(struct kube_client *client, int result)
 {
     struct kube_stream *s;
 
-    TAILQ_FOREACH(s, &client->streams, link) {
+    TAILQ_FOREACH(s, &client->streams, link)
+    {
         /* Those of the new engine are not concerned. */
         if (s->transfer->engine == client->engine || s->broken)
             continue;
@@ -130,7 +131,8 @@ bool client_run_broken_streams(struct kube_client *client)
 {
     struct kube_stream *s;
 
-    TAILQ_FOREACH(s, &client->streams, link) {
+    TAILQ_FOREACH(s, &client->streams, link)
+    {
         struct kube_stream_end end = {.body = ""};
 
         if (!s->broken)

@@ -169,8 +169,8 @@ static uint32_t features(const struct json *container)
         const char *path;
         uint32_t bit;
     } objects[] = {
-        {"livenessProbe", CF_LIVENESS_PROBE},    {"readinessProbe", CF_READINESS_PROBE},
-        {"startupProbe", CF_STARTUP_PROBE},      {"lifecycle.postStart", CF_POST_START},
+        {"livenessProbe", CF_LIVENESS_PROBE}, {"readinessProbe", CF_READINESS_PROBE},
+        {"startupProbe", CF_STARTUP_PROBE},   {"lifecycle.postStart", CF_POST_START},
         {"lifecycle.preStop", CF_PRE_STOP},
     };
     uint32_t bits = 0;

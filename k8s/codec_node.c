@@ -121,8 +121,7 @@ static void write_images(struct json_writer *w, const struct node_status *node)
         jw_begin_object(w, NULL);
         jw_begin_array(w, "names");
         if (!str_empty(image->digest))
-            jw_string(w, NULL,
-                      str_fmt(name, sizeof(name), "%s@%s", image->name, image->digest));
+            jw_string(w, NULL, str_fmt(name, sizeof(name), "%s@%s", image->name, image->digest));
         if (!str_empty(image->tag))
             jw_string(w, NULL, str_fmt(name, sizeof(name), "%s:%s", image->name, image->tag));
         jw_end_array(w);

@@ -124,16 +124,18 @@ static uint32_t features(const struct json *spec)
     static const struct {
         const char *member;
         uint32_t bit;
-    } flags[] = {
-        {"hostNetwork", PF_HOST_NETWORK},
-        {"hostPID", PF_HOST_PID},
-        {"hostIPC", PF_HOST_IPC},
-        {"shareProcessNamespace", PF_SHARE_PROCESS_NAMESPACE},
-    }, arrays[] = {
-        {"ephemeralContainers", PF_EPHEMERAL_CONTAINERS},
-        {"resourceClaims", PF_RESOURCE_CLAIMS},
-        {"readinessGates", PF_READINESS_GATES},
-    };
+    } flags[] =
+        {
+            {"hostNetwork", PF_HOST_NETWORK},
+            {"hostPID", PF_HOST_PID},
+            {"hostIPC", PF_HOST_IPC},
+            {"shareProcessNamespace", PF_SHARE_PROCESS_NAMESPACE},
+        },
+      arrays[] = {
+          {"ephemeralContainers", PF_EPHEMERAL_CONTAINERS},
+          {"resourceClaims", PF_RESOURCE_CLAIMS},
+          {"readinessGates", PF_READINESS_GATES},
+      };
     const char *os = json_string(json_path(spec, "os.name"));
     uint32_t bits = 0;
     bool host_users = true;
@@ -303,7 +305,9 @@ int codec_pod(const struct json *object, struct arena *arena, const struct pod_s
     read_metadata(arena, json_get(object, "metadata"), pod);
     if (!*pod->uid || !*pod->ns || !*pod->name)
         return err_spec(err, -EINVAL, "a Pod without %s",
-                        !*pod->uid ? "uid" : !*pod->name ? "name" : "namespace");
+                        !*pod->uid    ? "uid"
+                        : !*pod->name ? "name"
+                                      : "namespace");
     read_spec(arena, json_get(object, "spec"), pod);
     if (pod->containers_len == 0)
         return err_spec(err, -EINVAL, "Pod %s/%s has no container", pod->ns, pod->name);

@@ -51,8 +51,7 @@ static void write_state(struct json_writer *w, const struct container_status *c)
         codec_write_time(w, "startedAt", c->started_ms);
         jw_end_object(w);
     } else if (c->state == STATE_TERMINATED && c->terminated) {
-        write_terminated(w, c->terminated,
-                         str_empty(c->reason) ? c->terminated->reason : c->reason,
+        write_terminated(w, c->terminated, str_empty(c->reason) ? c->terminated->reason : c->reason,
                          c->message[0] ? c->message : c->terminated->message);
     } else {
         jw_begin_object(w, "waiting");
@@ -89,8 +88,7 @@ static void write_resources(struct json_writer *w, const struct resources *r)
     write_amounts(w, "allocatedResources", r->cpu_request_milli, r->memory_request_bytes,
                   r->ephemeral_request_bytes);
     jw_begin_object(w, "resources");
-    write_amounts(w, "limits", r->cpu_limit_milli, r->memory_limit_bytes,
-                  r->ephemeral_limit_bytes);
+    write_amounts(w, "limits", r->cpu_limit_milli, r->memory_limit_bytes, r->ephemeral_limit_bytes);
     write_amounts(w, "requests", r->cpu_request_milli, r->memory_request_bytes,
                   r->ephemeral_request_bytes);
     jw_end_object(w);

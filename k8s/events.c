@@ -16,19 +16,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EVENTS_QUEUED_MAX 512     /* the oldest goes first */
+#define EVENTS_QUEUED_MAX 512 /* the oldest goes first */
 #define EVENTS_RUNNING_MAX 4
-#define EVENTS_SEEN_MAX 1024      /* remembered for counting */
+#define EVENTS_SEEN_MAX 1024 /* remembered for counting */
 #define EVENTS_SIMILAR_MAX 512
 #define EVENTS_SOURCES_MAX 512
-#define EVENT_SEEN_MS 600000u     /* a repetition within counts, a later one is new */
-#define SIMILAR_MAX 10            /* different messages until they are combined */
+#define EVENT_SEEN_MS 600000u /* a repetition within counts, a later one is new */
+#define SIMILAR_MAX 10        /* different messages until they are combined */
 #define SPAM_BURST 25.0
-#define SPAM_REFILL_MS 300000.0   /* one more */
-#define EVENT_TRIES_MAX 12        /* of one event, as in client-go ... */
-#define EVENT_RETRY_MS 10000u     /* ... at this distance */
-#define EVENT_NAME_MAX 253        /* of an API object */
-#define EVENT_MESSAGE_MAX 1024    /* API validation */
+#define SPAM_REFILL_MS 300000.0 /* one more */
+#define EVENT_TRIES_MAX 12      /* of one event, as in client-go ... */
+#define EVENT_RETRY_MS 10000u   /* ... at this distance */
+#define EVENT_NAME_MAX 253      /* of an API object */
+#define EVENT_MESSAGE_MAX 1024  /* API validation */
 #define EVENT_BODY_MAX 16384u
 #define COMBINED "(combined from similar events): "
 
@@ -154,7 +154,8 @@ static struct item *find_queued(struct events *events, uint64_t key)
 {
     struct item *item;
 
-    TAILQ_FOREACH(item, &events->queued, link) {
+    TAILQ_FOREACH(item, &events->queued, link)
+    {
         if (item->key == key)
             return item;
     }
@@ -189,8 +190,8 @@ static struct item *new_item(struct events *events, const struct event *e, const
     return item;
 }
 
-static void enqueue(struct events *events, const struct event *e, const char *message,
-                    uint64_t key, const struct seen *seen)
+static void enqueue(struct events *events, const struct event *e, const char *message, uint64_t key,
+                    const struct seen *seen)
 {
     struct item *item = find_queued(events, key);
 
@@ -362,9 +363,8 @@ static void send_item(struct events *events, struct item *item)
         item_free(item);
         return;
     }
-    path = item->patching
-               ? xasprintf("/api/v1/namespaces/%s/events/%s", item->event.ns, item->name)
-               : xasprintf("/api/v1/namespaces/%s/events", item->event.ns);
+    path = item->patching ? xasprintf("/api/v1/namespaces/%s/events/%s", item->event.ns, item->name)
+                          : xasprintf("/api/v1/namespaces/%s/events", item->event.ns);
     TAILQ_INSERT_TAIL(&events->running, item, link);
     events->running_len++;
     item->request = kube_request(events->client, item->patching ? KUBE_PATCH : KUBE_POST, path,
@@ -378,7 +378,8 @@ static bool is_running(const struct events *events, uint64_t key)
 {
     const struct item *item;
 
-    TAILQ_FOREACH(item, &events->running, link) {
+    TAILQ_FOREACH(item, &events->running, link)
+    {
         if (item->key == key)
             return true;
     }

@@ -21,10 +21,10 @@ struct fetch {
     struct transfer *transfer;
     struct fetch_ops ops;
     void *userdata;
-    bool calling;      /* the user's code is on the stack */
-    bool cancelled;    /* by it: freed when it returns */
+    bool calling;   /* the user's code is on the stack */
+    bool cancelled; /* by it: freed when it returns */
     bool headers_told;
-    int body_result;   /* what on_body ended the transfer with */
+    int body_result; /* what on_body ended the transfer with */
 };
 
 static void unlist(struct fetch *f)

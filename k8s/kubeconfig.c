@@ -136,7 +136,8 @@ static int read_cluster(const struct source *s, struct kube_config *config, stru
     if (config->insecure && config->ca_pem)
         return err_spec(err, -EINVAL,
                         "%s:%u: insecure-skip-tls-verify and a certificate authority exclude "
-                        "each other", s->path, yaml_line(s->map));
+                        "each other",
+                        s->path, yaml_line(s->map));
     return 0;
 }
 

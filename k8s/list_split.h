@@ -27,7 +27,7 @@ struct list_split {
     unsigned depth; /* open brackets, of both kinds */
     bool in_string;
     bool escaped;
-    bool key_next;   /* at depth 1: the next string is a key */
+    bool key_next; /* at depth 1: the next string is a key */
     bool in_key;
     bool items_next; /* the key was "items" */
     bool comma_due;  /* between: an item ended */

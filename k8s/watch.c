@@ -14,20 +14,20 @@
 #include <string.h>
 
 #define PAGE_LIMIT 500u
-#define PAGES_MAX 20000u        /* of one list: a server that never ends it is broken */
-#define LIST_MS_MAX 60000L      /* one page */
-#define WATCH_S_MIN 300u        /* timeoutSeconds: at random up to twice that */
-#define WATCH_GRACE_S 30u       /* silence after timeoutSeconds that ends a watch from our side */
-#define BACKOFF_MS_FIRST 800u   /* doubles, with up to as much again at random */
+#define PAGES_MAX 20000u      /* of one list: a server that never ends it is broken */
+#define LIST_MS_MAX 60000L    /* one page */
+#define WATCH_S_MIN 300u      /* timeoutSeconds: at random up to twice that */
+#define WATCH_GRACE_S 30u     /* silence after timeoutSeconds that ends a watch from our side */
+#define BACKOFF_MS_FIRST 800u /* doubles, with up to as much again at random */
 #define BACKOFF_MS_MAX 30000u
 #define BACKOFF_FORGET_MS 120000u
-#define REFUSED_MS 300u         /* to twice that: nobody listens there, asking costs nothing ... */
-#define REFUSED_MS_MAX 300000u  /* ... but for so long only */
+#define REFUSED_MS 300u        /* to twice that: nobody listens there, asking costs nothing ... */
+#define REFUSED_MS_MAX 300000u /* ... but for so long only */
 #define SHORT_WATCH_MS 1000u
-#define GARBAGE_MAX 3u          /* broken streams in a row until a new list is asked for */
-#define VERSION_MAX 128u        /* a resourceVersion is a number of 20 digits today */
-#define LINE_KEEP_MAX 65536u    /* memory of longer lines is given back */
-#define REPORT_MS 30000u        /* the same outage is told again after so long */
+#define GARBAGE_MAX 3u       /* broken streams in a row until a new list is asked for */
+#define VERSION_MAX 128u     /* a resourceVersion is a number of 20 digits today */
+#define LINE_KEEP_MAX 65536u /* memory of longer lines is given back */
+#define REPORT_MS 30000u     /* the same outage is told again after so long */
 #define TEXT_MAX 512
 
 enum next {
@@ -188,8 +188,9 @@ static int on_list_data(void *userdata, const char *data, size_t len)
     if (r == 0)
         r = list_split_feed(&w->split, data, len);
     if (r < 0 && !w->stopped)
-        return verdict(w, NEXT_BROKEN, r == -EMSGSIZE ? "the list has an object over 16 MiB"
-                                                      : "the list is malformed");
+        return verdict(w, NEXT_BROKEN,
+                       r == -EMSGSIZE ? "the list has an object over 16 MiB"
+                                      : "the list is malformed");
     return r;
 }
 
@@ -204,8 +205,7 @@ static void list_failed(struct watch *w, const struct kube_stream_end *end)
     /* A page cannot be taken up in the middle: the whole list again. */
     free(w->token);
     w->token = NULL;
-    if (end->status == 410 || is_expired(status) || too_large ||
-        (end->status == 400 && had_token))
+    if (end->status == 410 || is_expired(status) || too_large || (end->status == 400 && had_token))
         w->list_fresh = true;
     json_free(status);
     report(w, w->next == NEXT_NORMAL ? describe(end, text, sizeof(text)) : w->text);
@@ -394,8 +394,8 @@ static void on_watch_end(void *userdata, const struct kube_stream_end *end)
         return;
     }
     if (clean)
-        (void)verdict(w, NEXT_BROKEN, cut ? "the watch ended within a line"
-                                          : "the watch ended at once");
+        (void)verdict(w, NEXT_BROKEN,
+                      cut ? "the watch ended within a line" : "the watch ended at once");
     /* A wrong version (400) helps as little as one that is too old. */
     if (w->next == NEXT_RELIST || end->status == 410 || end->status == 400)
         must_relist(w);
@@ -410,13 +410,12 @@ static void begin_watch(struct watch *w)
     static const struct kube_stream_ops ops = {.on_data = on_watch_data, .on_end = on_watch_end};
     uint32_t seconds = WATCH_S_MIN + client_random(WATCH_S_MIN + 1);
     char *version = curl_easy_escape(NULL, w->version, 0);
-    char *path = xasprintf(
-        "%s?watch=1&allowWatchBookmarks=true&resourceVersion=%s&timeoutSeconds=%u%s%s", w->path,
-        version ? version : "", seconds, *w->query ? "&" : "", w->query);
+    char *path =
+        xasprintf("%s?watch=1&allowWatchBookmarks=true&resourceVersion=%s&timeoutSeconds=%u%s%s",
+                  w->path, version ? version : "", seconds, *w->query ? "&" : "", w->query);
 
     curl_free(version);
-    w->stream =
-        kube_stream_start(w->client, path, (long)(seconds + WATCH_GRACE_S) * 1000, &ops, w);
+    w->stream = kube_stream_start(w->client, path, (long)(seconds + WATCH_GRACE_S) * 1000, &ops, w);
     free(path);
 }
 
