@@ -3,6 +3,7 @@
 UNIKUBELET_CLUSTER=DIR uses a cluster that is up already (and leaves it up); UNIKUBELET_BUILD=DIR
 tests the programs of another build directory; UNIKUBELET_KEEP=1 leaves the cluster up on failure.
 """
+import json
 import os
 import subprocess
 import sys
@@ -51,11 +52,19 @@ def cluster(request):
 
 @pytest.fixture(scope="session")
 def guests(cluster, tmp_path_factory):
-    """name -> reference in the registry, of every image that tests/guests/pack makes."""
+    """name -> reference in the registry, of every image that tests/guests/pack makes: "hello" is
+    hello:v1, other tags are asked for as "hello:v2"."""
     out = tmp_path_factory.mktemp("guests")
     subprocess.run([os.path.join(ROOT, "tests", "guests", "pack"), str(out)], check=True)
-    return {name: cluster.push(out / name, f"{name}:v1") for name in sorted(os.listdir(out))
-            if (out / name / "index.json").exists()}
+    found = {}
+    for name in sorted(os.listdir(out)):
+        with open(out / name / "index.json", encoding="utf-8") as file:
+            entries = json.load(file)["manifests"]
+        for entry in entries:
+            tag = entry["annotations"]["org.opencontainers.image.ref.name"]
+            image = cluster.push(f"{out / name}:{tag}", f"{name}:{tag}")
+            found[name if tag == "v1" else f"{name}:{tag}"] = image
+    return found
 
 
 @pytest.fixture(scope="session")
