@@ -1,0 +1,273 @@
+/* The image store as others see it: opening, who waits for which pull, what is here. Callbacks come
+ * from a timer of zero, so never before the asking function has returned. */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fetch.h"
+#include "base/map.h"
+#include "base/str.h"
+#include "runtime/image_int.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void pull_free(struct image_pull *pull)
+{
+    free(pull->reference);
+    free(pull);
+}
+
+/* One round: those that callbacks make ready get the next. */
+static void on_timer(uv_timer_t *timer)
+{
+    struct image_store *store = timer->data;
+    struct image_pull *pull;
+    size_t round = 0;
+
+    TAILQ_FOREACH(pull, &store->ready, link)
+        round++;
+    while (round-- > 0 && (pull = TAILQ_FIRST(&store->ready))) {
+        TAILQ_REMOVE(&store->ready, pull, link);
+        pull->result.error = pull->result.reason ? pull->error : NULL;
+        pull->result.took_ms = clock_mono_ms() - pull->started_ms;
+        pull->done(pull->userdata, &pull->result);
+        pull_free(pull);
+    }
+    if (!TAILQ_EMPTY(&store->ready))
+        (void)uv_timer_start(store->timer, on_timer, 0, 0);
+}
+
+static void make_ready(struct image_pull *pull)
+{
+    struct image_store *store = pull->store;
+
+    pull->job = NULL;
+    TAILQ_INSERT_TAIL(&store->ready, pull, link);
+    if (!uv_is_active((const uv_handle_t *)store->timer))
+        (void)uv_timer_start(store->timer, on_timer, 0, 0);
+}
+
+static void ready_error(struct image_pull *pull, const char *reason, const char *error)
+{
+    pull->result.reason = reason;
+    str_copy(pull->error, sizeof(pull->error), error);
+    make_ready(pull);
+}
+
+static bool ready_image(struct image_pull *pull, const struct disk_ref *ref, bool pulled)
+{
+    struct image *image = disk_image_load(&pull->store->disk, pull->reference, ref->name,
+                                          ref->digest, ref->manifest);
+
+    if (!image)
+        return false;
+    pull->result.image = image;
+    pull->result.pulled = pulled;
+    pull->result.bytes = image->size_bytes;
+    make_ready(pull);
+    return true;
+}
+
+void image_settle(struct image_store *store, struct image_pulls *waiters,
+                  const struct disk_ref *ref, const char *reason, const char *error)
+{
+    struct image_pull *pull;
+
+    (void)store;
+    while ((pull = TAILQ_FIRST(waiters))) {
+        TAILQ_REMOVE(waiters, pull, link);
+        if (!ref)
+            ready_error(pull, reason, error);
+        else if (!ready_image(pull, ref, true))
+            ready_error(pull, "ErrImagePull", "the unpacked image was damaged, it is pulled again");
+    }
+}
+
+/* From this disk alone, as far as the policy allows; false: a job must do it. */
+static bool try_local(struct image_pull *pull, const struct image_name *name,
+                      enum image_policy policy)
+{
+    const struct disk_ref *ref = disk_ref_find(&pull->store->disk, name);
+    char text[ERR_TEXT_MAX];
+
+    if (policy == IMAGE_ALWAYS)
+        return false;
+    if (ref && ready_image(pull, ref, false))
+        return true;
+    if (policy == IMAGE_IF_NOT_PRESENT)
+        return false;
+    ready_error(pull, "ErrImageNeverPull",
+                str_fmt(text, sizeof(text),
+                        "Container image \"%s\" is not present with pull policy of Never",
+                        pull->reference));
+    return true;
+}
+
+struct image_pull *image_pull_start(struct image_store *store, const char *reference,
+                                    enum image_policy policy, const char *user,
+                                    const char *password, image_done done, void *userdata)
+{
+    struct image_pull *pull = xcalloc(1, sizeof(*pull));
+    CLEANUP(free) char *key = NULL;
+    struct image_job *job;
+    struct image_name name;
+    struct err err;
+
+    pull->store = store;
+    pull->reference = xstrdup(reference);
+    pull->done = done;
+    pull->userdata = userdata;
+    pull->started_ms = clock_mono_ms();
+    if (image_name_parse(reference, &name, &err) < 0) {
+        ready_error(pull, "InvalidImageName", err.text);
+        return pull;
+    }
+    if (try_local(pull, &name, policy))
+        return pull;
+    key = image_job_key(&name, user, password);
+    job = map_get(store->jobs, key);
+    if (job) {
+        image_job_join(job, pull);
+        return pull;
+    }
+    job = image_job_new(store, &name, user, password);
+    image_job_join(job, pull);
+    image_job_run(job);
+    return pull;
+}
+
+void image_pull_cancel(struct image_pull *pull)
+{
+    if (pull->job)
+        image_job_leave(pull->job, pull);
+    else
+        TAILQ_REMOVE(&pull->store->ready, pull, link);
+    image_unref(pull->result.image);
+    pull_free(pull);
+}
+
+/* A copy of the caller's configuration: it may be made on the fly. */
+static void copy_config(struct image_store_config *dst, const struct image_store_config *src)
+{
+    const char **layouts = xcalloc(src->layouts_len + 1, sizeof(*layouts));
+    const char **hosts = xcalloc(src->insecure_registries_len + 1, sizeof(*hosts));
+
+    for (size_t i = 0; i < src->layouts_len; i++)
+        layouts[i] = xstrdup(src->layouts[i]);
+    for (size_t i = 0; i < src->insecure_registries_len; i++)
+        hosts[i] = xstrdup(src->insecure_registries[i]);
+    *dst = *src;
+    dst->dir = NULL; /* the disk's */
+    dst->layouts = layouts;
+    dst->insecure_registries = hosts;
+    dst->registry_ca_file = src->registry_ca_file ? xstrdup(src->registry_ca_file) : NULL;
+}
+
+static void free_config(struct image_store_config *config)
+{
+    for (size_t i = 0; i < config->layouts_len; i++)
+        free((char *)config->layouts[i]);
+    for (size_t i = 0; i < config->insecure_registries_len; i++)
+        free((char *)config->insecure_registries[i]);
+    free((void *)config->layouts);
+    free((void *)config->insecure_registries);
+    free((char *)config->registry_ca_file);
+}
+
+int image_store_open(struct uv_loop_s *loop, const struct fetcher *fetcher,
+                     const struct image_store_config *config, struct image_store **ret,
+                     struct err *err)
+{
+    struct image_store *store = xcalloc(1, sizeof(*store));
+    int r = disk_open(&store->disk, config->dir, err);
+
+    if (r < 0) {
+        err_wrap(err, "image store");
+        disk_close(&store->disk);
+        free(store);
+        return r;
+    }
+    store->loop = loop;
+    copy_config(&store->config, config);
+    store->blobs = map_new();
+    store->jobs = map_new();
+    TAILQ_INIT(&store->ready);
+    registry_init(&store->registry, fetcher, &store->config);
+    store->timer = xcalloc(1, sizeof(*store->timer));
+    (void)uv_timer_init(loop, store->timer);
+    store->timer->data = store;
+    *ret = store;
+    return 0;
+}
+
+static void on_timer_closed(uv_handle_t *timer)
+{
+    free(timer);
+}
+
+void image_store_close(struct image_store *store)
+{
+    struct image_pull *pull;
+    const char *key;
+    void *value;
+    size_t it = 0;
+
+    if (!store)
+        return;
+    while (map_next(store->jobs, &it, &key, &value))
+        image_job_abandon(value);
+    while ((pull = TAILQ_FIRST(&store->ready)))
+        image_pull_cancel(pull);
+    uv_close((uv_handle_t *)store->timer, on_timer_closed);
+    registry_done(&store->registry);
+    map_free(store->blobs);
+    map_free(store->jobs);
+    disk_close(&store->disk);
+    free_config(&store->config);
+    free(store);
+}
+
+struct image *image_find(struct image_store *store, const char *name, const char *digest)
+{
+    const struct disk_ref *ref = disk_ref_find_digest(&store->disk, name, digest);
+    CLEANUP(free) char *reference = xasprintf("%s@%s", name, digest);
+
+    if (ref)
+        return disk_image_load(&store->disk, reference, name, digest, ref->manifest);
+    /* Forgotten by name, but a manifest's digest finds its files. */
+    return image_digest_valid(digest)
+               ? disk_image_load(&store->disk, reference, name, digest, digest)
+               : NULL;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const struct image_listing *x = a;
+    const struct image_listing *y = b;
+
+    if (x->size_bytes != y->size_bytes)
+        return x->size_bytes > y->size_bytes ? -1 : 1;
+    return strcmp(x->digest, y->digest);
+}
+
+size_t image_list(struct image_store *store, struct image_listing *out, size_t max)
+{
+    size_t len = store->disk.refs_len;
+    struct image_listing *all = xcalloc(len + 1, sizeof(*all));
+
+    for (size_t i = 0; i < len; i++) {
+        const struct disk_ref *ref = &store->disk.refs[i];
+
+        all[i] = (struct image_listing){
+            .name = ref->name,
+            .tag = ref->tag,
+            .digest = ref->digest,
+            .size_bytes = ref->size_bytes,
+        };
+    }
+    qsort(all, len, sizeof(*all), by_size);
+    if (len > max)
+        len = max;
+    memcpy(out, all, len * sizeof(*all));
+    free(all);
+    return len;
+}

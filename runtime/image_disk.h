@@ -1,0 +1,67 @@
+/* What the image store keeps on disk, below one directory:
+ *   blobs/sha256/<hex>   manifests, configs and layers as the registry has them
+ *   images/<hex>/        kernel, initrd, image.json; <hex> is the manifest's; made by one rename
+ *   refs.json            which names were resolved to what, so that IfNotPresent survives us
+ *   tmp/                 whatever is under way; emptied at start
+ * No network, no loop. Called by image.c and image_pull.c. */
+#pragma once
+
+#include "runtime/image.h"
+#include "runtime/image_name.h"
+
+struct buf;
+struct oci_config;
+struct err;
+
+#define DISK_REFS_MAX 4096 /* the oldest is forgotten; its files stay */
+
+/* A name that was resolved once. Strings are owned by the disk. */
+struct disk_ref {
+    char *name;     /* host/repo */
+    char *tag;      /* "" when asked for by digest */
+    char *digest;   /* what the name refers to: an index or a manifest */
+    char *manifest; /* the manifest that this host took */
+    uint64_t size_bytes;
+};
+
+struct disk {
+    char *dir;
+    struct disk_ref *refs; /* oldest first */
+    size_t refs_len;
+};
+
+int disk_open(struct disk *disk, const char *dir, struct err *err);
+void disk_close(struct disk *disk);
+
+/* The newest entry of a name by tag or digest; NULL. */
+const struct disk_ref *disk_ref_find(const struct disk *disk, const struct image_name *name);
+/* The newest entry with this repository and digest; NULL. */
+const struct disk_ref *disk_ref_find_digest(const struct disk *disk, const char *repo,
+                                            const char *digest);
+/* Remembers and saves. Nothing is written when it is known already. */
+int disk_ref_set(struct disk *disk, const struct image_name *name, const char *digest,
+                 const char *manifest, uint64_t size_bytes, struct err *err);
+
+/* malloc'd paths. */
+char *disk_blob_path(const struct disk *disk, const char *digest);
+char *disk_image_path(const struct disk *disk, const char *manifest);
+char *disk_tmp_path(const struct disk *disk);
+/* A blob with this digest and, unless 0, this size; its content is verified by whoever reads it. */
+bool disk_has_blob(const struct disk *disk, const char *digest, uint64_t size);
+/* A manifest or config whose bytes have the digest; -ENOENT when there is none (a corrupt one is
+ * removed). */
+int disk_document(const struct disk *disk, const char *digest, struct buf *out);
+int disk_document_save(const struct disk *disk, const char *digest, const struct buf *text,
+                       struct err *err);
+
+/* Writes image.json into tmp and makes tmp the image of the manifest. */
+int disk_image_commit(const struct disk *disk, const char *tmp, const char *manifest,
+                      const struct oci_config *config, const char *guest_kind, bool has_initrd,
+                      uint64_t size_bytes, struct err *err);
+/* An unpacked image with one reference for the caller; NULL: not here, or unreadable (then it is
+ * removed). */
+struct image *disk_image_load(const struct disk *disk, const char *reference, const char *repo,
+                              const char *digest, const char *manifest);
+
+/* "no space left on device: ..." or "WHAT: strerror". */
+int disk_write_error(const char *what, const char *dir, int error, struct err *err);

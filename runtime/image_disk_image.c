@@ -1,0 +1,169 @@
+/* Unpacked images on disk: image.json beside kernel and initrd, and struct image made from it.
+ * The other half of image_disk.h. */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "runtime/image_disk.h"
+#include "runtime/image_oci.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define IMAGE_JSON_MAX (8u * 1024 * 1024) /* a config's strings, escaped */
+#define FORMAT_VERSION 1
+
+struct held_image {
+    struct image image; /* first: handed out as this */
+    struct arena *arena;
+    size_t refs;
+};
+
+static void cleanup_json(struct json **root)
+{
+    json_free(*root);
+}
+
+static void write_strings(struct json_writer *w, const char *key, const struct oci_strings *list)
+{
+    jw_begin_array(w, key);
+    for (size_t i = 0; i < list->len; i++)
+        jw_string(w, NULL, list->items[i]);
+    jw_end_array(w);
+}
+
+int disk_image_commit(const struct disk *disk, const char *tmp, const char *manifest,
+                      const struct oci_config *config, const char *guest_kind, bool has_initrd,
+                      uint64_t size_bytes, struct err *err)
+{
+    CLEANUP(buf) struct buf text = BUF_INIT(IMAGE_JSON_MAX);
+    CLEANUP(free) char *json = xasprintf("%s/image.json", tmp);
+    CLEANUP(free) char *path = disk_image_path(disk, manifest);
+    struct json_writer w = JSON_WRITER(&text);
+    int r;
+
+    jw_begin_object(&w, NULL);
+    jw_int(&w, "version", FORMAT_VERSION);
+    jw_string(&w, "guest", guest_kind);
+    jw_bool(&w, "initrd", has_initrd);
+    jw_int(&w, "size", (int64_t)size_bytes);
+    jw_string(&w, "os", config->os);
+    jw_string(&w, "architecture", config->architecture);
+    write_strings(&w, "osFeatures", &config->os_features);
+    write_strings(&w, "entrypoint", &config->entrypoint);
+    write_strings(&w, "cmd", &config->cmd);
+    write_strings(&w, "env", &config->env);
+    jw_end_object(&w);
+    if (text.overflow)
+        return err_spec(err, -EFBIG, "the image's config is too large");
+    r = file_write_atomic(json, text.data, text.len, 0644);
+    if (r < 0)
+        return disk_write_error("image.json", disk->dir, -r, err);
+    /* Another pull may have made the same image meanwhile: that one is as good. */
+    if (rename(tmp, path) < 0 && errno != ENOTEMPTY && errno != EEXIST)
+        return disk_write_error("the image", disk->dir, errno, err);
+    return 0;
+}
+
+static bool read_strings(struct arena *arena, const struct json *root, const char *key,
+                         const char *const **ret, size_t *ret_len)
+{
+    const struct json *array = json_get(root, key);
+    const char **items;
+    size_t i = 0;
+
+    if (!json_is_array(array))
+        return false;
+    items = arena_array(arena, json_len(array) + 1, sizeof(*items));
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        if (!json_string(v))
+            return false;
+        items[i++] = arena_strdup(arena, json_string(v));
+    }
+    *ret = items;
+    *ret_len = i;
+    return true;
+}
+
+static bool file_is_there(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+}
+
+static bool fill(struct arena *arena, const struct json *root, const char *dir,
+                 struct image *image)
+{
+    CLEANUP(free) char *kernel = xasprintf("%s/kernel", dir);
+    CLEANUP(free) char *initrd = xasprintf("%s/initrd", dir);
+    bool has_initrd = false;
+    int64_t version = 0;
+    int64_t size = 0;
+
+    if (!json_get_int(root, "version", &version) || version != FORMAT_VERSION ||
+        !json_get_bool(root, "initrd", &has_initrd) || !json_get_int(root, "size", &size) ||
+        !json_get_string(root, "guest"))
+        return false;
+    if (!file_is_there(kernel) || (has_initrd && !file_is_there(initrd)))
+        return false;
+    image->guest_kind = arena_strdup(arena, json_get_string(root, "guest"));
+    image->kernel = arena_strdup(arena, kernel);
+    image->initrd = has_initrd ? arena_strdup(arena, initrd) : NULL;
+    image->size_bytes = (uint64_t)size;
+    image->os = arena_strdup(arena, json_get_string(root, "os"));
+    image->architecture = arena_strdup(arena, json_get_string(root, "architecture"));
+    return image->os && image->architecture &&
+           read_strings(arena, root, "osFeatures", &image->os_features, &image->os_features_len) &&
+           read_strings(arena, root, "entrypoint", &image->entrypoint, &image->entrypoint_len) &&
+           read_strings(arena, root, "cmd", &image->cmd, &image->cmd_len) &&
+           read_strings(arena, root, "env", &image->env, &image->env_len);
+}
+
+struct image *disk_image_load(const struct disk *disk, const char *reference, const char *repo,
+                              const char *digest, const char *manifest)
+{
+    CLEANUP(free) char *dir = disk_image_path(disk, manifest);
+    CLEANUP(free) char *path = xasprintf("%s/image.json", dir);
+    CLEANUP(buf) struct buf text = BUF_INIT(IMAGE_JSON_MAX);
+    CLEANUP(json) struct json *root = NULL;
+    struct held_image *held;
+    struct arena *arena;
+    struct err err;
+    int r = file_read(path, &text);
+
+    if (r < 0)
+        return NULL;
+    arena = arena_new(4096);
+    held = arena_alloc(arena, sizeof(*held));
+    root = json_parse(buf_str(&text), text.len, &err);
+    if (!root || !fill(arena, root, dir, &held->image)) {
+        arena_free(arena);
+        (void)file_remove_tree(dir);
+        return NULL;
+    }
+    held->arena = arena;
+    held->refs = 1;
+    held->image.reference = arena_strdup(arena, reference);
+    held->image.name = arena_strdup(arena, repo);
+    held->image.digest = arena_strdup(arena, digest);
+    return &held->image;
+}
+
+struct image *image_ref(struct image *image)
+{
+    ((struct held_image *)image)->refs++;
+    return image;
+}
+
+void image_unref(struct image *image)
+{
+    struct held_image *held = (struct held_image *)image;
+
+    if (held && --held->refs == 0)
+        arena_free(held->arena);
+}

@@ -1,0 +1,377 @@
+/* Requests to a registry through base/fetch.h. A call is one to three fetches: without credentials
+ * (or with a token kept from before); at a 401 one for a token, where the challenge says; and once
+ * more. Credentials never go to a plain-HTTP token server unless the registry may be plain HTTP. */
+#include "runtime/image_http.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/fetch.h"
+#include "base/json.h"
+#include "base/map.h"
+#include "base/str.h"
+#include "runtime/image_auth.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ERROR_BODY_MAX 4096
+#define TOKEN_BODY_MAX (256 * 1024)
+#define TOKENS_MAX 1024
+#define TOKEN_LIFE_S_DEFAULT 60 /* distribution's specification: when expires_in is absent */
+#define TOKEN_LIFE_S_MAX 3600
+#define TOKEN_EARLY_MS 5000 /* not used in its last seconds */
+#define STALL_MS_MAX 60000
+#define SERVER_TEXT_MAX 200
+
+enum call_state {
+    CALL_PLAIN,    /* first try: no token, or a kept one */
+    CALL_TOKEN,    /* asking the token server */
+    CALL_GRANTED,  /* second try, with what the challenge asked for */
+};
+
+struct token {
+    char *authorization; /* header's value; NULL: basic, the user and password themselves */
+    uint64_t expires_ms; /* mono */
+};
+
+struct registry_call {
+    struct registry *registry;
+    struct registry_ops ops;
+    void *userdata;
+    struct fetch *fetch;
+    enum call_state state;
+    char *url;
+    char *method;
+    char *accept;
+    char *scope;
+    char *token_key;
+    char *user;     /* copies: callbacks may end the owner's */
+    char *password;
+    bool insecure;
+    struct auth_challenge challenge;
+    char digest[IMAGE_DIGEST_MAX];
+    struct buf body; /* of an error, or of the token */
+};
+
+static void token_free(struct token *token)
+{
+    free(token->authorization);
+    free(token);
+}
+
+void registry_init(struct registry *registry, const struct fetcher *fetcher,
+                   const struct image_store_config *config)
+{
+    *registry = (struct registry){.fetcher = fetcher, .config = config, .tokens = map_new()};
+}
+
+/* Drops the tokens that are spent; all when that is not enough. */
+static void tokens_purge(struct registry *registry, bool all)
+{
+    uint64_t now_ms = clock_mono_ms();
+    const char *key;
+    void *value;
+
+    for (size_t it = 0; map_next(registry->tokens, &it, &key, &value);) {
+        struct token *token = value;
+
+        if (!all && token->expires_ms > now_ms)
+            continue;
+        (void)map_remove(registry->tokens, key);
+        token_free(token);
+    }
+}
+
+void registry_done(struct registry *registry)
+{
+    tokens_purge(registry, true);
+    map_free(registry->tokens);
+    registry->tokens = NULL;
+}
+
+static void token_keep(struct registry_call *call, char *authorization, int64_t life_s)
+{
+    struct token *token = xcalloc(1, sizeof(*token));
+    struct token *old;
+
+    if (map_len(call->registry->tokens) >= TOKENS_MAX)
+        tokens_purge(call->registry, false);
+    if (map_len(call->registry->tokens) >= TOKENS_MAX)
+        tokens_purge(call->registry, true);
+    token->authorization = authorization;
+    token->expires_ms = clock_mono_ms() + (uint64_t)life_s * 1000;
+    old = map_set(call->registry->tokens, call->token_key, token);
+    if (old)
+        token_free(old);
+}
+
+static const struct token *token_find(const struct registry_call *call)
+{
+    const struct token *token = map_get(call->registry->tokens, call->token_key);
+
+    return token && token->expires_ms > clock_mono_ms() + TOKEN_EARLY_MS ? token : NULL;
+}
+
+static void token_forget(struct registry_call *call)
+{
+    struct token *token = map_remove(call->registry->tokens, call->token_key);
+
+    if (token)
+        token_free(token);
+}
+
+static void call_free(struct registry_call *call)
+{
+    free(call->url);
+    free(call->method);
+    free(call->accept);
+    free(call->scope);
+    free(call->token_key);
+    free(call->user);
+    free(call->password);
+    buf_free(&call->body);
+    free(call);
+}
+
+static void finish(struct registry_call *call, const struct err *err)
+{
+    struct registry_ops ops = call->ops;
+    void *userdata = call->userdata;
+    char digest[IMAGE_DIGEST_MAX];
+
+    str_copy(digest, sizeof(digest), call->digest);
+    call_free(call);
+    ops.on_done(userdata, err, digest);
+}
+
+/* The registry's own words: {"errors":[{"code":..,"message":..}]}. */
+static void server_text(const struct buf *body, char dst[SERVER_TEXT_MAX])
+{
+    struct err err;
+    struct json *root = json_parse(buf_str(body), body->len, &err);
+    const struct json *first = json_first(json_get(root, "errors"));
+    const char *message = json_get_string(first, "message");
+    const char *code = json_get_string(first, "code");
+
+    dst[0] = '\0';
+    if (code || message)
+        str_fmt(dst, SERVER_TEXT_MAX, ": server message: %s%s%s", code ? code : "",
+                code && message ? ": " : "", message ? message : "");
+    for (char *p = dst; *p; p++)
+        if ((unsigned char)*p < 0x20)
+            *p = ' ';
+    json_free(root);
+}
+
+/* Words as containerd's, which users search for. */
+static int status_error(const struct registry_call *call, int status, struct err *err)
+{
+    const char *what = call->state == CALL_TOKEN ? "failed to fetch oauth token: " : "";
+    char text[SERVER_TEXT_MAX];
+
+    server_text(&call->body, text);
+    if (status == 404 && call->state != CALL_TOKEN)
+        return err_set(err, -ENOENT, "not found");
+    if (status == 401 || status == 403)
+        return err_set(err, -EACCES,
+                       "%spull access denied, repository does not exist or may require "
+                       "authorization%s", what,
+                       text[0] ? text : status == 401 ? ": 401 Unauthorized" : ": 403 Forbidden");
+    if (status == 429)
+        return err_set(err, -EAGAIN, "%stoo many requests: 429%s", what, text);
+    return err_set(err, -EIO, "%sunexpected status from %s request to %s: %d%s", what,
+                   call->state == CALL_TOKEN ? "GET" : call->method,
+                   call->state == CALL_TOKEN ? call->challenge.realm : call->url, status, text);
+}
+
+static int on_body(void *userdata, int status, const void *data, size_t len)
+{
+    struct registry_call *call = userdata;
+
+    if (status == 200 && call->state != CALL_TOKEN)
+        return call->ops.on_body ? call->ops.on_body(call->userdata, data, len) : 0;
+    if (status == 200)
+        return buf_add(&call->body, data, len);
+    if (call->body.len + len <= ERROR_BODY_MAX) /* the rest of an error is not worth reading */
+        (void)buf_add(&call->body, data, len);
+    return 0;
+}
+
+static void on_header(void *userdata, const char *name, const char *value)
+{
+    struct registry_call *call = userdata;
+
+    if (call->state == CALL_TOKEN)
+        return;
+    if (str_eq(name, "www-authenticate"))
+        auth_parse(value, &call->challenge);
+    else if (str_eq(name, "docker-content-digest") && image_digest_valid(value))
+        str_copy(call->digest, sizeof(call->digest), value);
+}
+
+static void on_done(void *userdata, int result, int status, const char *text);
+
+static const struct fetch_ops fetch_ops = {
+    .on_header = on_header,
+    .on_body = on_body,
+    .on_done = on_done,
+};
+
+static void fetch(struct registry_call *call, const char *url, const char *authorization,
+                  bool basic)
+{
+    struct fetch_header headers[2];
+    struct fetch_request request = {
+        .url = url,
+        .method = call->state == CALL_TOKEN ? NULL : call->method,
+        .headers = headers,
+        .ca_file = call->registry->config->registry_ca_file,
+        .user = basic ? call->user : NULL,
+        .password = basic ? call->password : NULL,
+        .stall_ms_max = STALL_MS_MAX,
+    };
+    const struct fetcher *fetcher = call->registry->fetcher;
+
+    if (call->accept && call->state != CALL_TOKEN)
+        headers[request.headers_len++] = (struct fetch_header){"Accept", call->accept};
+    if (authorization)
+        headers[request.headers_len++] = (struct fetch_header){"Authorization", authorization};
+    buf_reset(&call->body);
+    call->digest[0] = '\0';
+    call->fetch = fetcher->start(fetcher->impl, &request, &fetch_ops, call);
+}
+
+static int start_token(struct registry_call *call, struct err *err)
+{
+    const struct auth_challenge *challenge = &call->challenge;
+    CLEANUP(free) char *url = NULL;
+
+    if (challenge->scheme == AUTH_BASIC) {
+        if (!call->user)
+            return status_error(call, 401, err);
+        call->state = CALL_GRANTED;
+        token_keep(call, NULL, TOKEN_LIFE_S_MAX);
+        fetch(call, call->url, NULL, true);
+        return 0;
+    }
+    if (challenge->scheme == AUTH_NONE)
+        return status_error(call, 401, err);
+    if (!str_starts(challenge->realm, "https://") &&
+        !(call->insecure && str_starts(challenge->realm, "http://")))
+        return err_set(err, -EACCES, "the registry's token server %s is not HTTPS: refused",
+                       challenge->realm);
+    call->state = CALL_TOKEN;
+    url = auth_token_url(challenge, call->scope);
+    fetch(call, url, NULL, call->user != NULL);
+    return 0;
+}
+
+static int take_token(struct registry_call *call, struct err *err)
+{
+    struct err parse_err;
+    struct json *root = json_parse(buf_str(&call->body), call->body.len, &parse_err);
+    const char *token = json_get_string(root, "token");
+    int64_t life_s = TOKEN_LIFE_S_DEFAULT;
+    char *authorization = NULL;
+
+    if (str_empty(token))
+        token = json_get_string(root, "access_token");
+    (void)json_get_int(root, "expires_in", &life_s);
+    if (life_s < 0 || life_s > TOKEN_LIFE_S_MAX)
+        life_s = TOKEN_LIFE_S_MAX;
+    if (!str_empty(token) && !strpbrk(token, "\r\n"))
+        authorization = xasprintf("Bearer %s", token);
+    json_free(root);
+    if (!authorization)
+        return err_set(err, -EACCES, "the token server %s gave no token", call->challenge.realm);
+    call->state = CALL_GRANTED;
+    token_keep(call, authorization, life_s);
+    fetch(call, call->url, authorization, false);
+    return 0;
+}
+
+static void on_done(void *userdata, int result, int status, const char *text)
+{
+    struct registry_call *call = userdata;
+    struct err err = {.code = 0};
+    int r;
+
+    call->fetch = NULL;
+    if (result < 0) {
+        r = err_set(&err, result, "failed to do request: %s \"%s\": %s",
+                    call->state == CALL_TOKEN ? "GET" : call->method,
+                    call->state == CALL_TOKEN ? call->challenge.realm : call->url, text);
+    } else if (call->state == CALL_TOKEN && status == 200) {
+        r = take_token(call, &err);
+    } else if (call->state == CALL_PLAIN && status == 401) {
+        token_forget(call);
+        r = start_token(call, &err);
+    } else if (status != 200) {
+        r = status_error(call, status, &err);
+    } else {
+        finish(call, NULL);
+        return;
+    }
+    if (r < 0)
+        finish(call, &err);
+}
+
+static bool may_be_plain(const struct image_store_config *config, const char *host)
+{
+    for (size_t i = 0; i < config->insecure_registries_len; i++)
+        if (str_eq(config->insecure_registries[i], host))
+            return true;
+    return image_host_is_loopback(host);
+}
+
+/* The key holds a hash of the credentials: a token is used only for who got it. */
+static char *token_key(const struct registry_request *request)
+{
+    CLEANUP(free) char *secret = xasprintf("%s%c%s", request->user ? request->user : "", 1,
+                                           request->password ? request->password : "");
+    char hex[DIGEST_HEX_LEN + 1];
+
+    digest_sha256_hex(secret, strlen(secret), hex);
+    return xasprintf("%s/%s %s", request->name->host, request->name->repo, hex);
+}
+
+struct registry_call *registry_start(struct registry *registry,
+                                     const struct registry_request *request,
+                                     const struct registry_ops *ops, void *userdata)
+{
+    struct registry_call *call = xcalloc(1, sizeof(*call));
+    const char *host = image_name_api_host(request->name);
+    const struct token *token;
+
+    call->registry = registry;
+    call->ops = *ops;
+    call->userdata = userdata;
+    call->insecure = may_be_plain(registry->config, host);
+    call->url = xasprintf("%s://%s/v2/%s/%s", call->insecure ? "http" : "https", host,
+                          request->name->repo, request->path);
+    call->method = xstrdup(request->method);
+    call->accept = request->accept ? xstrdup(request->accept) : NULL;
+    call->scope = xasprintf("repository:%s:pull", request->name->repo);
+    call->user = request->user ? xstrdup(request->user) : NULL;
+    call->password = request->password ? xstrdup(request->password) : NULL;
+    call->token_key = token_key(request);
+    buf_init(&call->body, TOKEN_BODY_MAX);
+    token = token_find(call);
+    fetch(call, call->url, token ? token->authorization : NULL, token && !token->authorization);
+    return call;
+}
+
+void registry_cancel(struct registry_call *call)
+{
+    const struct fetcher *fetcher;
+
+    if (!call)
+        return;
+    fetcher = call->registry->fetcher;
+    if (call->fetch)
+        fetcher->cancel(fetcher->impl, call->fetch);
+    call_free(call);
+}
