@@ -13,7 +13,9 @@ struct identity;
 struct identity_config {
     const char *node_name;
     const char *dir; /* holds node-client.pem and node-serving.pem, 0600 */
-    /* Bootstrap credentials: used only to create CSRs. NULL: renewal with the identity itself. */
+    /* Bootstrap credentials: used only to create CSRs, and only while there is no valid identity to
+     * do it with. Its server, CA and proxy are the identity's too. NULL: the client certificate was
+     * given by the user, only the serving part is done. */
     const struct kube_config *bootstrap;
     bool want_serving_csr; /* else self-signed only */
     const char *const *serving_ips;
@@ -27,14 +29,20 @@ struct identity_ops {
     void (*on_client)(void *userdata, const struct kube_config *config);
     /* A serving certificate (PEM chain, key); self_signed while the CSR waits for approval. */
     void (*on_serving)(void *userdata, const char *cert_pem, const char *key_pem, bool self_signed);
-    /* What is being waited for, for people: "CSR csr-x waits for approval". */
+    /* What is being waited for, for people: "CSR csr-x waits for approval". May come from inside of a
+     * client's callback: call nothing of identity here. */
     void (*on_note)(void *userdata, const char *text);
 };
 
-/* Starts; calls back from the loop, never before it returned. */
+/* Starts; calls back from the loop, never before it returned. What config points to is copied.
+ * Fails only when dir cannot be made; everything later is told by on_note and tried again. */
 int identity_start(struct uv_loop_s *loop, const struct identity_config *config,
                    const struct identity_ops *ops, void *userdata, struct identity **ret,
                    struct err *err);
-/* The client that serving CSRs go through, once there is one. */
+/* The client that serving CSRs go through, once there is one. NULL before that client is freed. */
 void identity_set_client(struct identity *identity, struct kube_client *client);
+/* The Node's addresses or names changed: a new self-signed certificate at once, a new CSR when wanted. */
+void identity_set_serving_names(struct identity *identity, const char *const *ips, size_t ips_len,
+                                const char *const *names, size_t names_len);
+/* NULL is accepted; no callback afterwards. The loop must run on for the handles to close. */
 void identity_stop(struct identity *identity);
