@@ -5,6 +5,7 @@
 
 #include "runtime/guest.h"
 
+struct cgroup_usage;
 struct uv_loop_s;
 struct err;
 
@@ -57,7 +58,9 @@ int instances_open(struct uv_loop_s *loop, const struct instance_config *config,
                    struct instances **ret, struct err *err);
 /* What ACCEL_AUTO came to, once vmm->probe has said so; before the first launch. */
 void instances_set_accel(struct instances *all, enum vmm_accel accel);
-/* Leaves all machines running. */
+/* Why machines run without cgroups although config.cgroup is set; NULL: they do not. */
+const char *instances_cgroup_error(const struct instances *all);
+/* Leaves all machines running. The loop must turn once more to free everything. */
 void instances_close(struct instances *all);
 
 /* Never calls back before it returned. Strings of spec are copied. */
@@ -89,3 +92,5 @@ void instance_release(struct instance *instance);
 int instance_remove(struct instances *all, const char *id, struct err *err);
 /* Pid of the VMM, 0 when unknown. For statistics. */
 int instance_pid(const struct instance *instance);
+/* From the machine's cgroup; -ENODEV without one. */
+int instance_usage(const struct instance *instance, struct cgroup_usage *ret);

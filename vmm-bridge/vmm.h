@@ -92,8 +92,13 @@ struct vmm_ops {
     int (*describe)(const struct vmm_config *config, const struct vmm_machine *machine,
                     struct vmm_argv *ret, struct err *err);
 
-    /* wait_status is as waitpid gives it. */
-    void (*decode)(const struct vmm_machine *machine, int wait_status, struct vmm_exit *ret);
+    /* wait_status is as waitpid gives it. complaint: the last part of the VMM's standard error, ""
+     * when it was silent; it tells a VMM that failed from a guest that ended with the same code. */
+    void (*decode)(const struct vmm_machine *machine, int wait_status, const char *complaint,
+                   struct vmm_exit *ret);
+
+    /* Memory beside the guest's, in MiB; see vmm_overhead_mib. */
+    uint32_t (*overhead_mib)(enum vmm_accel accel);
 
     /* Connects to the control socket at path; NULL when the VMM has no such channel. */
     struct vmm_control *(*open)(struct uv_loop_s *loop, const char *path);

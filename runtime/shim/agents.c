@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define COMMANDS_MAX 64 /* read from an agent that left, before its place is given away */
+
 static void drop(struct shim *shim, size_t index)
 {
     (void)close(shim->agents[index]); /* leaves the epoll set with it */
@@ -34,7 +36,9 @@ static void tell(struct shim *shim, size_t index, enum shim_type type, int value
 
     if (len > 0)
         memcpy(msg.text, text, len);
-    if (send(shim->agents[index], &msg, SHIM_MSG_HEAD + len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    /* One that left may have left a command behind: its end is seen when that was read. */
+    if (send(shim->agents[index], &msg, SHIM_MSG_HEAD + len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+        errno == EAGAIN)
         drop(shim, index);
 }
 
@@ -46,15 +50,24 @@ void agents_tell(struct shim *shim, enum shim_type type, int value, const char *
     }
 }
 
+static bool agent_left(int fd)
+{
+    struct pollfd end = {.fd = fd};
+
+    return poll(&end, 1, 0) == 1 && (end.revents & (POLLHUP | POLLERR));
+}
+
 /* A free place; connections whose agent is gone are cleared first, so that an agent which starts
  * again and again is not shut out by its own past. */
 static size_t find_place(struct shim *shim)
 {
     for (size_t i = 0; i < SHIM_AGENTS_MAX; i++) {
-        struct pollfd end = {.fd = shim->agents[i]};
-
-        if (shim->agents[i] >= 0 && poll(&end, 1, 0) == 1 && (end.revents & (POLLHUP | POLLERR)))
-            drop(shim, i);
+        if (shim->agents[i] >= 0 && agent_left(shim->agents[i])) {
+            for (int n = 0; n < COMMANDS_MAX && shim->agents[i] >= 0; n++)
+                agents_read(shim, i);
+            if (shim->agents[i] >= 0)
+                drop(shim, i);
+        }
         if (shim->agents[i] < 0)
             return i;
     }

@@ -1,0 +1,61 @@
+/* A cgroup per machine, v2 or v1 (also hybrid hosts): memory, CPU and process limits, the OOM mark,
+ * and usage for statistics. Knows names and files, not Pods. Called by instance.c; the processes put
+ * themselves in (the shim's child, before it becomes the VMM). */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct cgroups;
+struct err;
+
+#define CGROUP_HIERARCHIES_MAX 4 /* v1 at worst: memory, cpu, cpuacct, pids */
+#define CGROUP_PATH_MAX 512
+#define CGROUP_SHIMS "shims" /* the leaf where shims live, without limits */
+
+struct cgroup_limits {
+    uint64_t memory_bytes;     /* 0: none */
+    int64_t cpu_limit_milli;   /* -1: none */
+    int64_t cpu_request_milli; /* -1: the least weight */
+    uint32_t pids;             /* 0: none */
+};
+
+struct cgroup_usage {
+    uint64_t cpu_ns;           /* since the machine started */
+    uint64_t memory_bytes;     /* all that is charged */
+    uint64_t working_set_bytes; /* without inactive file pages, as kubelet counts */
+};
+
+/* Where the controllers are, from the text of /proc/mounts. */
+struct cgroup_layout {
+    int version; /* 1, 2; 0: none found */
+    size_t len;
+    struct {
+        char mount[256];
+        char controllers[64]; /* comma-separated, of memory, cpu, cpuacct, pids */
+    } at[CGROUP_HIERARCHIES_MAX];
+};
+
+/* v2_controllers: content of cgroup.controllers at the v2 mount, "" when there is none. */
+void cgroup_layout_parse(const char *mounts, const char *v2_controllers, struct cgroup_layout *ret);
+/* The mount point of cgroup2 in the text; -ENOENT. */
+int cgroup_find_v2(const char *mounts, char *ret, size_t size);
+
+/* Makes the parent group (a plain name) and its shims leaf, or says why that is forbidden. */
+int cgroups_open(const char *parent, struct cgroups **ret, struct err *err);
+void cgroups_close(struct cgroups *all); /* NULL is accepted; groups stay */
+
+int cgroup_create(struct cgroups *all, const char *id, const struct cgroup_limits *limits,
+                  struct err *err);
+/* The cgroup.procs file of group id in hierarchy i; -ENOENT past the last one. */
+int cgroup_procs(const struct cgroups *all, const char *id, size_t i, char *ret, size_t size);
+/* The file whose oom_kill line counts; -ENOENT without a memory controller. */
+int cgroup_oom_file(const struct cgroups *all, const char *id, char *ret, size_t size);
+int cgroup_usage(const struct cgroups *all, const char *id, struct cgroup_usage *ret);
+/* SIGKILL to whatever is in it. */
+void cgroup_kill(const struct cgroups *all, const char *id);
+/* 0 when gone, -EBUSY while a process is in it: try again when that ended. */
+int cgroup_remove(const struct cgroups *all, const char *id);
+/* Calls back with the name of every group below the parent but the shims'. */
+void cgroup_each(const struct cgroups *all, void (*found)(void *userdata, const char *id),
+                 void *userdata);
