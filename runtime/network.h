@@ -20,6 +20,7 @@ struct network_config {
     const char *state_dir;  /* for CNI results and our default conflist */
     const char *pod_cidr;   /* for the default conflist, when conf_dir has none */
     const char *bridge;     /* name of the default bridge, "unik0" */
+    uint32_t plugin_ms_max; /* time limit of one CNI plugin; 0: a default */
 };
 
 struct network;

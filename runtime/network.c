@@ -1,0 +1,284 @@
+/* The order of things: jobs (one network_add or network_del each) wait for their turn, run thread
+ * steps and CNI chains one after the other, and end in one callback. Jobs of one uid never overlap;
+ * a few of different ones do. Everything here is on the loop and does not block, see
+ * network_steps.c for what does. Called by provider. */
+#include "runtime/network_priv.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "runtime/cni_guard.h"
+#include "runtime/network_work.h"
+#include "runtime/statedir_record.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Plugins take locks (host-local's, iptables') and two cores are soon full: measured, more at once
+ * makes no ADD earlier. */
+#define PARALLEL_MAX 4
+
+static void advance(struct net_job *job);
+
+void network_job_free(struct net_job *job)
+{
+    network_record_free(&job->record);
+    network_record_free(&job->old);
+    cni_list_free(job->list);
+    free(job->cni_args);
+    free(job);
+}
+
+static void unlink_running(struct net_job *job)
+{
+    struct net_job **at = &job->network->running;
+
+    while (*at != job)
+        at = &(*at)->next;
+    *at = job->next;
+    job->network->running_len--;
+}
+
+static void finish(struct net_job *job)
+{
+    struct network *network = job->network;
+    const struct log_ctx ctx = {.uid = job->uid};
+
+    unlink_running(job);
+    network->jobs_len--;
+    log_debug(&ctx, "network", "%s result=%d ms=%.1f", job->add ? "add" : "del", job->result,
+              (double)(clock_mono_ns() - job->begun_ns) / 1e6);
+    network_soon(network);
+    job->done(job->userdata, job->result,
+              job->add && job->result == 0 ? &job->record.net : NULL,
+              job->result < 0 ? job->err.text : NULL);
+    network_job_free(job);
+}
+
+static void on_work(void *userdata)
+{
+    struct net_job *job = userdata;
+
+    job->work = NULL;
+    advance(job);
+}
+
+static void run_step(struct net_job *job, network_work_fn step)
+{
+    int r = network_work_start(job->network->loop, step, on_work, job, &job->work);
+
+    if (r == 0)
+        return;
+    if (job->result == 0)
+        job->result = err_set(&job->err, r, "cannot start a thread: %s", strerror(-r));
+    finish(job);
+}
+
+static void on_chain(void *userdata, int result, const char *output, size_t output_len,
+                     const struct err *err)
+{
+    struct net_job *job = userdata;
+
+    job->chain = NULL;
+    if (result < 0 && job->result == 0) {
+        job->result = result;
+        job->err = *err;
+    }
+    if (job->next_step == NET_ADD) {
+        if (result == 0) {
+            job->record.result = xstrndup(output, output_len);
+            run_step(job, network_step_join);
+        } else {
+            run_step(job, network_step_undo);
+        }
+        return;
+    }
+    /* A DEL that failed leaves namespace and record, so that the next one finds all it needs. */
+    if (result < 0)
+        finish(job);
+    else
+        run_step(job, network_step_clean);
+}
+
+/* Set by the kubelet's runtimes too; IgnoreUnknown lets plugins accept those that they do not know. */
+static char *make_args(const struct net_job *job, const struct network_record *record)
+{
+    return xasprintf("IgnoreUnknown=1;K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;"
+                     "K8S_POD_INFRA_CONTAINER_ID=%s;K8S_POD_UID=%s",
+                     record->ns ? record->ns : "", record->name ? record->name : "", job->uid,
+                     job->uid);
+}
+
+static void run_chain(struct net_job *job, bool del)
+{
+    const struct network *network = job->network;
+    const struct network_record *record = del ? job->undoing : &job->record;
+    struct cni_call call = {.list = job->list,
+                            .del = del,
+                            .container_id = job->uid,
+                            .netns = job->cni_netns,
+                            .bin_dirs = (const char *const *)network->bin_dirs,
+                            .bin_dirs_len = network->bin_dirs_len,
+                            .ports = record->ports,
+                            .ports_len = record->ports_len,
+                            .prev = del ? record->result : NULL,
+                            .guard_fd = cni_guard_fd(network->guard),
+                            .ms_max = network->plugin_ms_max};
+
+    free(job->cni_args);
+    job->cni_args = make_args(job, record);
+    call.args = job->cni_args;
+    job->chain = cni_chain_start(network->loop, &call, on_chain, job);
+}
+
+/* A host whose configuration has a bad file is told so once, not with every Pod. */
+static void warn_skipped(struct net_job *job)
+{
+    struct network *network = job->network;
+
+    if (job->skipped[0] && !str_eq(job->skipped, network->skipped)) {
+        log_warn(NULL, "network", "skipped: %s", job->skipped);
+        str_copy(network->skipped, sizeof(network->skipped), job->skipped);
+    }
+}
+
+/* After a thread's step. */
+static void advance(struct net_job *job)
+{
+    warn_skipped(job);
+    switch (job->next_step) {
+    case NET_FINISH:
+        finish(job);
+        break;
+    case NET_ADD:
+    case NET_DEL:
+        run_chain(job, job->next_step == NET_DEL);
+        break;
+    case NET_UNDO:
+        run_step(job, network_step_undo);
+        break;
+    case NET_CLEAN:
+        run_step(job, network_step_clean);
+        break;
+    case NET_BEGIN:
+        network_record_free(&job->old);
+        run_step(job, network_step_begin);
+        break;
+    }
+}
+
+static bool is_running(const struct network *network, const char *uid)
+{
+    for (const struct net_job *job = network->running; job; job = job->next)
+        if (str_eq(job->uid, uid))
+            return true;
+    return false;
+}
+
+static void begin_job(struct net_job *job)
+{
+    struct network *network = job->network;
+
+    job->next = network->running;
+    network->running = job;
+    network->running_len++;
+    job->begun_ns = clock_mono_ns();
+    if (job->result < 0)
+        finish(job);
+    else
+        run_step(job, network_step_begin);
+}
+
+/* Starts what may start, in the order of arrival; of one uid never a later job before an earlier
+ * one, because whoever is skipped here is skipped for a running job of that uid. Refused jobs need
+ * no place among the running ones. */
+void network_pump(struct network *network)
+{
+    struct net_job **at = &network->pending;
+
+    while (*at) {
+        struct net_job *job = *at;
+        bool refused = job->result < 0;
+
+        if (!refused && (!network->guard_ready || network->running_len >= PARALLEL_MAX ||
+                         is_running(network, job->uid))) {
+            at = &job->next;
+            continue;
+        }
+        *at = job->next;
+        if (!*at)
+            network->pending_end = at;
+        begin_job(job);
+        if (refused)
+            at = &network->pending; /* its callback may have changed the list */
+    }
+}
+
+static struct net_job *new_job(struct network *network, const char *uid, network_done done,
+                               void *userdata)
+{
+    struct net_job *job = xcalloc(1, sizeof(*job));
+
+    job->network = network;
+    job->done = done;
+    job->userdata = userdata;
+    job->cni_netns = "";
+    if (!statedir_uid_ok(uid)) {
+        job->result = err_spec(&job->err, -EINVAL, "Pod UID is not usable as a file name");
+    } else {
+        str_copy(job->uid, sizeof(job->uid), uid);
+        str_fmt(job->netns, sizeof(job->netns), "%s/" NETWORK_NS_PREFIX "%s", network->netns_dir,
+                uid);
+    }
+    if (network->jobs_len >= NETWORK_JOBS_MAX && job->result == 0)
+        job->result = err_set(&job->err, -EAGAIN, "more than %d network jobs are waiting",
+                              NETWORK_JOBS_MAX);
+    network->jobs_len++;
+    *network->pending_end = job;
+    network->pending_end = &job->next;
+    network_soon(network);
+    return job;
+}
+
+/* What becomes part of CNI_ARGS must not be able to add to it. */
+static bool name_ok(const char *name)
+{
+    size_t len = name ? strlen(name) : 0;
+
+    return len > 0 && len <= 253 &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") == len;
+}
+
+void network_add(struct network *network, const struct network_pod *pod, network_done done,
+                 void *userdata)
+{
+    struct net_job *job = new_job(network, pod->uid, done, userdata);
+    struct network_record *record = &job->record;
+
+    job->add = true;
+    if (job->result < 0)
+        return;
+    if (!name_ok(pod->ns) || !name_ok(pod->name)) {
+        job->result = err_spec(&job->err, -EINVAL, "Pod name or namespace is no DNS name");
+        return;
+    }
+    if (pod->ports_len > CNI_PORTS_MAX) {
+        job->result = err_spec(&job->err, -E2BIG, "more than %d ports", CNI_PORTS_MAX);
+        return;
+    }
+    record->ns = xstrdup(pod->ns);
+    record->name = xstrdup(pod->name);
+    record->ports = xcalloc(pod->ports_len, sizeof(*record->ports));
+    record->ports_len = pod->ports_len;
+    for (size_t i = 0; i < pod->ports_len; i++) {
+        record->ports[i] = pod->ports[i];
+        record->ports[i].host_ip = xstrdup(pod->ports[i].host_ip ? pod->ports[i].host_ip : "");
+        record->ports[i].protocol = xstrdup(pod->ports[i].protocol ? pod->ports[i].protocol : "");
+    }
+}
+
+void network_del(struct network *network, const char *uid, network_done done, void *userdata)
+{
+    (void)new_job(network, uid, done, userdata);
+}
