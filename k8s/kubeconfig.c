@@ -216,7 +216,7 @@ int kube_config_load(const char *path, struct kube_config *ret, struct err *err)
     if (r < 0)
         return r;
     r = read_config(path, yaml_root(doc), &config, err);
-    yaml_free(doc);
+    yaml_doc_free(doc);
     if (r < 0) {
         kube_config_free(&config);
         return r;

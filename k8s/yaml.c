@@ -263,7 +263,7 @@ int yaml_parse(const char *name, const char *text, size_t len, struct yaml_doc *
         yaml_event_delete(&r.event);
     yaml_parser_delete(&r.parser);
     if (result < 0) {
-        yaml_free(doc);
+        yaml_doc_free(doc);
         return result;
     }
     *ret = doc;
@@ -285,7 +285,7 @@ int yaml_load(const char *path, struct yaml_doc **ret, struct err *err)
     return result;
 }
 
-void yaml_free(struct yaml_doc *doc)
+void yaml_doc_free(struct yaml_doc *doc)
 {
     if (!doc)
         return;

@@ -231,7 +231,7 @@ static int load_file(struct config *config, const char *path, struct err *err)
         else
             result = set_yaml(config, key, node, where, err);
     }
-    yaml_free(doc);
+    yaml_doc_free(doc);
     return result;
 }
 
