@@ -7,7 +7,8 @@ PKGS    := libuv libcurl libwebsockets libcjson openssl yaml-0.1 libarchive libs
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
         -Wconversion -Wno-sign-conversion -Wno-error=deprecated-declarations
 HARD := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
-BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -MMD -MP \
+# Hidden: our names must never stand in for a library's own (libyaml exports yaml_free).
+BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -fvisibility=hidden -I. $(WARN) -MMD -MP \
                -DUNIKUBELET_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
 CFLAGS  ?= -O2 -g
 LDFLAGS ?= -Wl,-z,relro,-z,now -pie
