@@ -1,5 +1,5 @@
-/* HTTP for those who must not know curl: runtime pulls images through this door, k8s/ implements it,
- * provider joins them. All calls and callbacks are on the loop's thread. */
+/* HTTP for those who must not know curl: runtime pulls images through this door, k8s/ implements
+ * it, provider joins them. All calls and callbacks are on the loop's thread. */
 #pragma once
 
 #include <stddef.h>

@@ -9,9 +9,11 @@ struct err;
 
 /* Appends the file to out, up to out->max; -ENOBUFS when it is larger. */
 int file_read(const char *path, struct buf *out);
-/* Writes path.tmp-<pid> and renames it over path: a reader sees the old or the new text, never a part. */
+/* Writes path.tmp-<pid> and renames it over path: a reader sees the old or the new text, never a
+ * part. */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode);
 /* mkdir -p; existing directories are fine. */
 int file_mkdirs(const char *path, mode_t mode);
-/* rm -r without following symbolic links or crossing into another file system; absent is success. */
+/* rm -r without following symbolic links or crossing into another file system; absent is success.
+ */
 int file_remove_tree(const char *path);

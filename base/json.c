@@ -1,5 +1,5 @@
-/* The wrapper round cJSON (reading) and a writer that needs no tree. Called by whatever speaks JSON;
- * nobody else includes cJSON's header. A scan before cJSON checks nesting and balance: cJSON
+/* The wrapper round cJSON (reading) and a writer that needs no tree. Called by whatever speaks
+ * JSON; nobody else includes cJSON's header. A scan before cJSON checks nesting and balance: cJSON
  * recurses a level a bracket, and releases before 1.7.18 read one byte past truncated input. */
 #include "base/json.h"
 

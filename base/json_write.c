@@ -1,6 +1,6 @@
-/* The writing half of json.h: JSON text straight into a buf, no tree. What comes out is always valid
- * UTF-8 and valid JSON as long as the caller's begins and ends match and the buf did not overflow:
- * the caller checks overflow once, at the end. */
+/* The writing half of json.h: JSON text straight into a buf, no tree. What comes out is always
+ * valid UTF-8 and valid JSON as long as the caller's begins and ends match and the buf did not
+ * overflow: the caller checks overflow once, at the end. */
 #include "base/json.h"
 
 #include "base/str.h"

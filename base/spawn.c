@@ -1,6 +1,7 @@
 /* posix_spawn with exactly the wanted descriptors and a clean signal state, and reaping by pidfd.
  * glibc's posix_spawn is clone(CLONE_VM|CLONE_VFORK): cheap from a large heap, and a failed exec
- * comes back as an error. No fork(), no waitpid(-1). Called by runtime for shims and CNI plugins. */
+ * comes back as an error. No fork(), no waitpid(-1). Called by runtime for shims and CNI plugins.
+ */
 #include "base/spawn.h"
 
 #include "base/cleanup.h"
@@ -57,7 +58,8 @@ static int fill_fds(struct plan *plan, const struct spawn *spawn)
     return -posix_spawn_file_actions_addclosefrom_np(&plan->actions, (int)targets);
 }
 
-/* The child starts with nothing blocked and nothing ignored, whatever libraries did to the agent. */
+/* The child starts with nothing blocked and nothing ignored, whatever libraries did to the agent.
+ */
 static int fill_attr(struct plan *plan, const struct spawn *spawn)
 {
     short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;

@@ -18,7 +18,8 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define LOGS_CHUNK 65536 /* bytes read a turn; a longer record is left out: writers cut at 16 KiB */
+#define LOGS_CHUNK 65536 /* bytes read a turn; a longer record is left out: writers cut at 16 KiB \
+                          */
 #define LOGS_TEXT_MAX (3 * LOGS_CHUNK) /* a short head becomes at most three times as long */
 #define LOGS_ARM_MAX 16                /* tries while directories come and go */
 
@@ -210,8 +211,9 @@ static int tail_begin(struct logs_reader *reader)
 }
 
 /* One block, from its end; offset becomes the earliest record so far that is wanted, 0 while no
- * newline was met. The block reaches LOGS_HEAD_MAX past tail_end, so that a record whose head is cut
- * by the border can be read. What follows the last newline is being written and counts for nothing. */
+ * newline was met. The block reaches LOGS_HEAD_MAX past tail_end, so that a record whose head is
+ * cut by the border can be read. What follows the last newline is being written and counts for
+ * nothing. */
 static void tail_turn(struct logs_reader *reader)
 {
     char block[LOGS_CHUNK + LOGS_HEAD_MAX];
@@ -355,7 +357,8 @@ static int at_end(struct logs_reader *reader)
     if (reader->options.follow && stat(reader->path, &st) == 0) {
         bool same = reader->fd >= 0 && st.st_dev == reader->dev && st.st_ino == reader->ino;
 
-        /* One look more at the old file: its writer may have written until it opened the new one. */
+        /* One look more at the old file: its writer may have written until it opened the new one.
+         */
         if (!same && reader->fd >= 0 && !reader->replaced) {
             reader->replaced = true;
             return 0;

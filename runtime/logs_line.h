@@ -1,5 +1,6 @@
-/* One record of a CRI log file: `<RFC 3339 time> stdout|stderr P|F[:more tags] <text>` (contract 5.3).
- * Not the reading of files, which is logs.c; apart from it for the tests and the fuzzer. */
+/* One record of a CRI log file: `<RFC 3339 time> stdout|stderr P|F[:more tags] <text>`
+ * (contract 5.3). Not the reading of files, which is logs.c; apart from it for the tests and the
+ * fuzzer. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* json.h from outside: any bytes parse or are refused; what parses prints, and the print parses to
- * the same print again. Strings of the tree also go through the RFC 3339, number and base64 readers,
- * which get them from there in the agent. */
+ * the same print again. Strings of the tree also go through the RFC 3339, number and base64
+ * readers, which get them from there in the agent. */
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"

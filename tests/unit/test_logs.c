@@ -286,8 +286,8 @@ static void test_ends(void **state)
     }
 }
 
-/* A file of many blocks, lines of all lengths, some in parts; the tail of each size must be what the
- * same lines give when they are simply counted. */
+/* A file of many blocks, lines of all lengths, some in parts; the tail of each size must be what
+ * the same lines give when they are simply counted. */
 static void test_large(void **state)
 {
     enum { LINES = 3000 };
