@@ -18,8 +18,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define LOGS_CHUNK 65536 /* bytes read a turn; a longer record is left out: writers cut at 16 KiB \
-                          */
+#define LOGS_CHUNK 65536 /* bytes read a turn; a longer record is left out: writers cut before */
 #define LOGS_TEXT_MAX (3 * LOGS_CHUNK) /* a short head becomes at most three times as long */
 #define LOGS_ARM_MAX 16                /* tries while directories come and go */
 
