@@ -43,6 +43,7 @@ struct pod {
     bool acked_ready;        /* ... and as acknowledged */
     uint64_t status_due_ms;  /* mono: coalesced until then; 0: nothing waits */
     uint32_t patch_failures; /* in a row */
+    bool adopting;           /* its machine was found at start, and has not answered yet */
     bool same_boot;          /* of a restored one: the host was not started anew since */
     enum waiting_told { TOLD_NOTHING, TOLD_PULL_BACKOFF, TOLD_CRASH_BACKOFF } told;
 

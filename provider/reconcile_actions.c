@@ -154,13 +154,33 @@ static bool find_ready(const struct pod_status *status)
     return false;
 }
 
+/* A machine that was adopted says in a moment how it is; until then the API's word stands, which is
+ * better than "creating" for a Pod that runs. */
+static bool is_unknown(struct pod *pod)
+{
+    pod->adopting = pod->adopting && pod->containers[0].machine == MACHINE_STARTING;
+    return pod->adopting;
+}
+
 void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
 {
     struct pod_status status;
-    if (pod->obs.gone || pod->patch == PATCH_SENT || pod->obs.api_delete == API_DELETE_DONE)
+    if (pod->patch == PATCH_SENT)
         return;
+    if (pod->obs.gone || pod->obs.api_delete == API_DELETE_DONE || is_unknown(pod)) {
+        pod->status_due_ms = 0;
+        return;
+    }
     pod_status(pod->spec, &pod->obs, pod->refused ? &pod->refusal : NULL, r->host_ip, now,
                &status);
+    if (status.keep_api) {
+        /* Its end was reported by an agent that knew more. */
+        pod->status_due_ms = 0;
+        if (!pod->obs.terminal_acked)
+            pod_dirty(r, pod);
+        pod->obs.terminal_acked = true;
+        return;
+    }
     const char *names[STATUS_CONTAINERS_MAX];
     for (size_t i = 0; i < STATUS_CONTAINERS_MAX; i++)
         names[i] = pod->image_names[i];

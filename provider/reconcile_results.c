@@ -75,8 +75,12 @@ void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const
     for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);) {
         struct pod *pod = value;
         struct container_observed *c = &pod->containers[0];
-        if (c->machine != MACHINE_STARTING || found(userdata, c->id))
+        if (c->machine != MACHINE_STARTING)
             continue;
+        if (found(userdata, c->id)) {
+            pod->adopting = true;
+            continue;
+        }
         if (pod->same_boot)
             c->machine = MACHINE_NONE; /* the agent ended between the record and the launch */
         else
@@ -95,7 +99,8 @@ void reconcile_relist(struct reconcile *r)
 static void seed_from_api(struct pod *pod)
 {
     const struct pod_spec *spec = pod->spec;
-    if (!pod->obs.start_ms && spec->api_start_ms)
+    /* Also of one found without a record, whose start we could only guess. */
+    if (spec->api_start_ms)
         pod->obs.start_ms = spec->api_start_ms;
     for (int i = 0; i < _COND_MAX; i++) {
         if (pod->obs.conditions[i].known || !spec->api_conditions[i].known)
@@ -315,7 +320,8 @@ void reconcile_patched(struct reconcile *r, const char *uid, int http, const cha
     pod->patch = PATCH_IDLE;
     bool taken = http >= 200 && http < 300;
     /* 404, or 422 for another uid: the object is gone and the watch will say so. */
-    bool final = http == 404 || http == 409 || http == 422 || http == 403 || http == 400;
+    /* 409 and 403 pass: a busy object, and an authorizer that does not know of the Pod yet. */
+    bool final = http == 404 || http == 422 || http == 400;
     if (taken || final) {
         pod->acked_hash = pod->sent_hash;
         pod->acked_ready = pod->sent_ready;

@@ -62,7 +62,7 @@ enum pod_phase pod_phase(const struct pod_spec *spec, const struct pod_observed 
             running++;
         } else if (c->machine == MACHINE_EXITED || c->last.valid) {
             stopped++;
-            failed += c->machine != MACHINE_EXITED || c->exit.exit_code != 0;
+            failed += (c->machine == MACHINE_EXITED ? c->exit : c->last).exit_code != 0;
             restart = restart || restarts(spec, obs, i);
         } else {
             waiting++;

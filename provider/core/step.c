@@ -154,8 +154,12 @@ static bool need_network(struct plan *plan)
         break;
     case NET_UP:
         return true;
-    case NET_ADDING:
-    case NET_DELETING: /* the answer decides */
+    case NET_DELETING:
+        /* Left half made by an agent before: taken away first, and a failed try repeated. */
+        if (plan->obs->net_retry_ms != 0 && due(plan, plan->obs->net_retry_ms))
+            add(plan, (struct action){.kind = ACTION_NET_DEL});
+        break;
+    case NET_ADDING: /* the answer decides */
         break;
     }
     return false;

@@ -180,6 +180,14 @@ static void deleted_after_failed_relaunch(struct fixture *f)
     set_deleted(f);
 }
 
+static void deleted_after_good_end(struct fixture *f)
+{
+    completed_always(f);
+    observe_starting(&f->c, "id1");
+    observe_start_failed(&f->c, "CreateContainerError", "no space", false, &f->now);
+    set_deleted(f);
+}
+
 static void api_says_succeeded(struct fixture *f)
 {
     f->spec.api_phase = PHASE_SUCCEEDED;
@@ -275,6 +283,8 @@ static const struct row rows[] = {
      1, 0},
     {"deleted after a launch that failed", deleted_after_failed_relaunch, false, PHASE_FAILED,
      "terminated Error 1", "", 1, -1, 0},
+    {"the same after an end without error", deleted_after_good_end, false, PHASE_SUCCEEDED,
+     "terminated Completed 0", "", 1, -1, 0},
     {"the API's terminal phase stays", api_says_succeeded, false, PHASE_SUCCEEDED,
      "terminated ContainerStatusUnknown 137",
      "The container could not be located when the pod was terminated", 0, -1, 0},

@@ -58,6 +58,8 @@ static const struct row rows[] = {
      .net = NET_FAILED, .net_retry_in_ms = 1000, .want = "", .again_in_ms = 1000},
     {"a network being taken away comes back first", .image = IMAGE_READY, .net = NET_DELETING,
      .want = ""},
+    {"a failed removal of an old one is tried again", .image = IMAGE_READY, .net = NET_DELETING,
+     .net_retry_in_ms = -1, .want = "net-del"},
     {"a failed launch waits", UP, .machine = MACHINE_FAILED, .restart_in_ms = 10000, .want = "",
      .again_in_ms = 10000},
     {"a failed launch is tried again under its number", UP, .machine = MACHINE_FAILED,

@@ -1,0 +1,441 @@
+/* The simulated host: machines behind shims that outlive the agent, networks, images, and the state
+ * directory. Each request is checked against what must never be asked. */
+#include "sim.h"
+
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct sim_machine *host_machine(struct sim *sim, const char *id)
+{
+    for (uint32_t i = 0; i < sim->machines_len; i++) {
+        if (strcmp(sim->machines[i].id, id) == 0)
+            return &sim->machines[i];
+    }
+    return NULL;
+}
+
+static bool is_live(const struct sim_machine *machine)
+{
+    return machine->state == SIM_BOOTING || machine->state == SIM_RUNNING;
+}
+
+struct sim_machine *host_live_machine(struct sim *sim, uint32_t pod)
+{
+    for (uint32_t i = 0; i < sim->machines_len; i++) {
+        if (sim->machines[i].pod == pod && is_live(&sim->machines[i]))
+            return &sim->machines[i];
+    }
+    return NULL;
+}
+
+bool host_is_clean(struct sim *sim, const struct sim_pod *pod)
+{
+    return !host_live_machine(sim, pod->api.index) && pod->net == SIM_NET_NONE;
+}
+
+static uint32_t machine_index(const struct sim *sim, const struct sim_machine *machine)
+{
+    return (uint32_t)(machine - sim->machines);
+}
+
+/* ---- images ---- */
+
+static void pulled(struct sim *sim, const struct event *event)
+{
+    const struct sim_pod *pod = &sim->pods[event->a];
+    bool fails = !sim->calm && (pod->image == SIM_IMAGE_BAD ||
+                                (pod->image == SIM_IMAGE_FLAKY && sim_chance(sim, 40)));
+    struct pull_result result = {
+        .result = fails ? -EIO : 0,
+        .digest = "sha256:aa",
+        .name = "reg/app",
+        .reason = "ErrImagePull",
+        .error = "manifest unknown",
+        .pulled = true,
+    };
+    sim_trace(sim, "pulled %s: %s", pod->uid, fails ? "failed" : "good");
+    reconcile_pulled(sim->agent, pod->uid, 0, &result);
+}
+
+static void op_pull(void *world, struct pod *pod, uint32_t container)
+{
+    struct sim *sim = world;
+    (void)container;
+    struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
+    if (p && sim_op(sim, "pull", p->uid))
+        sim_after(sim, sim_random(sim, sim_chance(sim, 5) ? 60000 : 2000),
+                  (struct event){.fn = pulled, .epoch = sim->epoch, .a = p->api.index});
+}
+
+/* ---- networks ---- */
+
+static void net_added(struct sim *sim, const struct event *event)
+{
+    struct sim_pod *pod = &sim->pods[event->a];
+    bool fails = sim_chance(sim, 8);
+    pod->net = fails ? SIM_NET_PARTIAL : SIM_NET_UP;
+    sim_trace(sim, "network of %s: %s", pod->uid, fails ? "failed" : "up");
+    reconcile_net_added(sim->agent, pod->uid, fails ? -EIO : 0, "10.0.0.9", "no free address");
+}
+
+static void op_net_add(void *world, struct pod *pod)
+{
+    struct sim *sim = world;
+    struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
+    if (!p || !sim_op(sim, "net-add", p->uid))
+        return;
+    if (p->net == SIM_NET_UP)
+        sim_fail(sim, "%s: a network is added where one is", p->uid);
+    /* Until the answer is written down, another agent finds it half made. */
+    p->net = SIM_NET_PARTIAL;
+    sim_after(sim, sim_random(sim, 500),
+              (struct event){.fn = net_added, .epoch = sim->epoch, .a = p->api.index});
+}
+
+static void net_deleted(struct sim *sim, const struct event *event)
+{
+    struct sim_pod *pod = &sim->pods[event->a];
+    bool fails = sim_chance(sim, 8);
+    if (!fails)
+        pod->net = SIM_NET_NONE;
+    sim_trace(sim, "network of %s: %s", pod->uid, fails ? "not removed" : "removed");
+    reconcile_net_deleted(sim->agent, pod->uid, fails ? -EIO : 0, "busy");
+}
+
+static void op_net_del(void *world, struct pod *pod)
+{
+    struct sim *sim = world;
+    struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
+    if (!p || !sim_op(sim, "net-del", p->uid))
+        return;
+    if (host_live_machine(sim, p->api.index))
+        sim_fail(sim, "%s: its network is taken from a living machine", p->uid);
+    p->net = SIM_NET_PARTIAL;
+    sim_after(sim, sim_random(sim, 300),
+              (struct event){.fn = net_deleted, .epoch = sim->epoch, .a = p->api.index});
+}
+
+/* ---- machines ---- */
+
+static void exit_told(struct sim *sim, const struct event *event)
+{
+    struct sim_machine *machine = &sim->machines[event->a];
+    struct sim_pod *pod = &sim->pods[machine->pod];
+    if (!machine->held)
+        return;
+    machine->held = false;
+    if (event->n) {
+        sim_trace(sim, "%s of %s is lost", machine->id, pod->uid);
+        pod->ends += machine->state != SIM_ENDED;
+        pod->last_exit = 137;
+        reconcile_lost(sim->agent, pod->uid, 0, machine->id);
+        return;
+    }
+    if (machine->state == SIM_FAILED) {
+        sim_trace(sim, "%s of %s did not start", machine->id, pod->uid);
+        reconcile_start_failed(sim->agent, pod->uid, 0, machine->id, "RunContainerError",
+                               "the VMM did not start", pod->bad_kernel);
+        return;
+    }
+    struct machine_exit exit = {
+        .valid = true,
+        .exit_code = machine->exit_code,
+        .started_ms = machine->started_ms,
+        .finished_ms = machine->finished_ms,
+    };
+    str_copy(exit.id, sizeof(exit.id), machine->id);
+    sim_trace(sim, "%s of %s ended with %d", machine->id, pod->uid, machine->exit_code);
+    reconcile_exited(sim->agent, pod->uid, 0, &exit);
+}
+
+/* The machine is over; whoever listens learns it a little later. */
+static void tell_end(struct sim *sim, struct sim_machine *machine)
+{
+    if (machine->held)
+        sim_after(sim, sim_random(sim, 50),
+                  (struct event){.fn = exit_told,
+                                 .epoch = sim->epoch,
+                                 .a = machine_index(sim, machine),
+                                 .n = sim_chance(sim, 3)});
+}
+
+static void end(struct sim *sim, const struct event *event)
+{
+    struct sim_machine *machine = &sim->machines[event->a];
+    struct sim_pod *pod = &sim->pods[machine->pod];
+    if (!is_live(machine))
+        return;
+    struct now now = sim_now(sim);
+    machine->started_ms = machine->started_ms ? machine->started_ms : now.unix_ms;
+    machine->finished_ms = now.unix_ms;
+    machine->state = SIM_ENDED;
+    machine->exit_code = (int32_t)event->n;
+    pod->ends++;
+    pod->last_exit = machine->exit_code;
+    tell_end(sim, machine);
+}
+
+static void end_after(struct sim *sim, const struct sim_machine *machine, uint32_t ms, int32_t code)
+{
+    sim_after(sim, ms, (struct event){.fn = end, .a = machine_index(sim, machine), .n = code});
+}
+
+static void boot(struct sim *sim, const struct event *event)
+{
+    struct sim_machine *machine = &sim->machines[event->a];
+    struct sim_pod *pod = &sim->pods[machine->pod];
+    if (machine->state != SIM_BOOTING)
+        return;
+    if ((pod->bad_kernel && !sim->calm) || sim_chance(sim, 4)) {
+        machine->state = SIM_FAILED;
+        tell_end(sim, machine);
+        return;
+    }
+    machine->state = SIM_RUNNING;
+    machine->started_ms = sim_now(sim).unix_ms;
+    if (pod->run_ms)
+        end_after(sim, machine, 1 + sim_random(sim, pod->run_ms), pod->exit_code);
+    if (machine->held)
+        reconcile_running(sim->agent, pod->uid, 0, machine->id, machine->started_ms);
+}
+
+/* What must be true when the agent starts a machine. */
+static void check_launch(struct sim *sim, const struct sim_pod *p, const struct pod *pod,
+                         const char *id)
+{
+    if (host_live_machine(sim, p->api.index))
+        sim_fail(sim, "%s: a second machine", p->uid);
+    if (p->deletion_seen || pod->spec->deletion_ms || pod->obs.gone)
+        sim_fail(sim, "%s: launched after its deletion was seen", p->uid);
+    if (pod->origin != POD_FROM_API)
+        sim_fail(sim, "%s: launched without the API's word", p->uid);
+    if (p->features)
+        sim_fail(sim, "%s: launched though refused", p->uid);
+    if (p->net != SIM_NET_UP)
+        sim_fail(sim, "%s: launched without network", p->uid);
+    if (!strstr(p->record, id))
+        sim_fail(sim, "%s: launched before it was written down", p->uid);
+    if (p->api.phase == PHASE_SUCCEEDED || p->api.phase == PHASE_FAILED)
+        sim_fail(sim, "%s: launched after its end was reported", p->uid);
+    if (p->forgiven || p->ends == 0)
+        return;
+    if (p->restart_policy == RESTART_NEVER)
+        sim_fail(sim, "%s: started again with policy Never", p->uid);
+    if (p->restart_policy == RESTART_ON_FAILURE && p->last_exit == 0)
+        sim_fail(sim, "%s: started again after exit 0 with policy OnFailure", p->uid);
+}
+
+static void launch_failed(struct sim *sim, const struct event *event)
+{
+    char id[OBSERVED_ID_MAX];
+    str_fmt(id, sizeof(id), "m%u", event->b);
+    reconcile_start_failed(sim->agent, sim->pods[event->a].uid, 0, id, "CreateContainerError",
+                           "no space for its directory", false);
+}
+
+static void op_launch(void *world, struct pod *pod, uint32_t container, const char *id)
+{
+    struct sim *sim = world;
+    (void)container;
+    struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
+    if (!p || !sim_op(sim, "launch", p->uid))
+        return;
+    check_launch(sim, p, pod, id);
+    if (sim_chance(sim, 3)) {
+        sim_after(sim, 0,
+                  (struct event){
+                      .fn = launch_failed, .epoch = sim->epoch, .a = p->api.index, .b = sim->ids});
+        return;
+    }
+    if (sim->machines_len == MACHINES_MAX) {
+        sim_fail(sim, "%s: machines without end", p->uid);
+        return;
+    }
+    struct sim_machine *machine = &sim->machines[sim->machines_len++];
+    *machine = (struct sim_machine){
+        .pod = p->api.index, .attempt = pod->containers[0].attempt, .held = true};
+    str_copy(machine->id, sizeof(machine->id), id);
+    sim_after(sim, sim_random(sim, 400),
+              (struct event){.fn = boot, .a = machine_index(sim, machine)});
+}
+
+static void adopted(struct sim *sim, const struct event *event)
+{
+    struct sim_machine *machine = &sim->machines[event->a];
+    if (machine->state == SIM_RUNNING)
+        reconcile_running(sim->agent, sim->pods[machine->pod].uid, 0, machine->id,
+                          machine->started_ms);
+    else if (machine->state != SIM_BOOTING)
+        tell_end(sim, machine);
+}
+
+void host_adopt(struct sim *sim, struct sim_machine *machine)
+{
+    sim_trace(sim, "adopts %s of %s", machine->id, sim->pods[machine->pod].uid);
+    machine->held = true;
+    sim_after(sim, sim_random(sim, 100),
+              (struct event){.fn = adopted, .epoch = sim->epoch, .a = machine_index(sim, machine)});
+}
+
+static struct sim_machine *held_machine(struct sim *sim, const struct pod *pod)
+{
+    struct sim_machine *machine = host_machine(sim, pod->containers[0].id);
+    return machine && machine->held ? machine : NULL;
+}
+
+static int op_stop(void *world, struct pod *pod, uint32_t container)
+{
+    struct sim *sim = world;
+    (void)container;
+    struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
+    struct sim_machine *machine = held_machine(sim, pod);
+    if (!p || !sim_op(sim, "stop", p->uid))
+        return -EIO;
+    if (p->stop == SIM_STOP_NO_CHANNEL || !machine)
+        return -ENOTSUP;
+    if (p->stop == SIM_STOP_OBEYS)
+        end_after(sim, machine, sim_random(sim, 3000), sim_random(sim, 2) ? 0 : 143);
+    return 0;
+}
+
+void host_kill(struct sim *sim, struct sim_machine *machine)
+{
+    end_after(sim, machine, sim_random(sim, 50), 137);
+}
+
+static void op_kill(void *world, struct pod *pod, uint32_t container)
+{
+    struct sim *sim = world;
+    (void)container;
+    struct sim_machine *machine = held_machine(sim, pod);
+    if (sim_op(sim, "kill", pod->spec->uid) && machine)
+        host_kill(sim, machine);
+}
+
+static void op_put_away(void *world, struct pod *pod, uint32_t container, const char *id)
+{
+    struct sim *sim = world;
+    (void)container;
+    struct sim_machine *machine = host_machine(sim, id);
+    if (!sim_op(sim, "put-away", pod->spec->uid) || !machine)
+        return;
+    if (is_live(machine))
+        sim_fail(sim, "%s: a living machine is put away", pod->spec->uid);
+    machine->removed = true;
+}
+
+static void cleaned(struct sim *sim, const struct event *event)
+{
+    struct sim_pod *pod = &sim->pods[event->a];
+    bool fails = sim_chance(sim, 5);
+    if (!fails)
+        pod->cleaned = true;
+    reconcile_cleaned(sim->agent, pod->uid, fails ? -EBUSY : 0);
+}
+
+static void op_clean(void *world, struct pod *pod)
+{
+    struct sim *sim = world;
+    struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
+    struct sim_machine *machine = host_machine(sim, pod->containers[0].id);
+    if (!p || !sim_op(sim, "clean", p->uid))
+        return;
+    if (!host_is_clean(sim, p))
+        sim_fail(sim, "%s: cleaned while something of it is alive", p->uid);
+    if (machine)
+        machine->removed = true;
+    sim_after(sim, sim_random(sim, 20),
+              (struct event){.fn = cleaned, .epoch = sim->epoch, .a = p->api.index});
+}
+
+static void op_forget(void *world, struct pod *pod)
+{
+    struct sim *sim = world;
+    struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
+    if (!p || !sim_op(sim, "forget", p->uid))
+        return;
+    if (!(p->features & PF_MIRROR) && (!host_is_clean(sim, p) || p->record[0]))
+        sim_fail(sim, "%s: forgotten while something of it is left", p->uid);
+}
+
+/* ---- state directory, time, names ---- */
+
+static int op_save(void *world, const char *uid, const char *data, size_t len)
+{
+    struct sim *sim = world;
+    struct sim_pod *p = sim_pod_of(sim, uid);
+    if (!p || !sim_op(sim, "save", uid))
+        return -EIO;
+    if (sim_chance(sim, 2))
+        return -ENOSPC;
+    if (len >= sizeof(p->record)) {
+        sim_fail(sim, "%s: a record of %zu bytes", uid, len);
+        return -ENOSPC;
+    }
+    memcpy(p->record, data, len);
+    p->record[len] = '\0';
+    return 0;
+}
+
+static int op_unsave(void *world, const char *uid)
+{
+    struct sim *sim = world;
+    struct sim_pod *p = sim_pod_of(sim, uid);
+    if (!p || !sim_op(sim, "unsave", uid))
+        return -EIO;
+    p->record[0] = '\0';
+    return 0;
+}
+
+static struct now op_now(void *world)
+{
+    return sim_now(world);
+}
+
+static void op_new_id(void *world, char id[OBSERVED_ID_MAX])
+{
+    struct sim *sim = world;
+    str_fmt(id, OBSERVED_ID_MAX, "m%u", ++sim->ids);
+}
+
+void host_ops(struct world_ops *ops)
+{
+    ops->now = op_now;
+    ops->pull = op_pull;
+    ops->net_add = op_net_add;
+    ops->net_del = op_net_del;
+    ops->launch = op_launch;
+    ops->stop = op_stop;
+    ops->kill = op_kill;
+    ops->put_away = op_put_away;
+    ops->clean = op_clean;
+    ops->forget = op_forget;
+    ops->save = op_save;
+    ops->unsave = op_unsave;
+    ops->new_id = op_new_id;
+}
+
+/* Power loss: machines and their directories (in /run) are gone, networks perhaps known by halves,
+ * records stay, and the monotonic clock starts at zero. */
+void host_reboot(struct sim *sim)
+{
+    sim_trace(sim, "*** the host restarts");
+    sim->rebooted = true;
+    sim->boot_offset_ms = sim->mono_ms;
+    for (uint32_t i = 0; i < sim->machines_len; i++) {
+        struct sim_machine *machine = &sim->machines[i];
+        if (machine->removed)
+            continue;
+        sim->pods[machine->pod].forgiven = true;
+        if (is_live(machine))
+            machine->state = SIM_ENDED;
+        machine->removed = true;
+    }
+    for (uint32_t i = 0; i < sim->pods_len; i++) {
+        if (sim->pods[i].net != SIM_NET_NONE)
+            sim->pods[i].net = sim_chance(sim, 50) ? SIM_NET_NONE : SIM_NET_PARTIAL;
+    }
+}
