@@ -46,8 +46,7 @@ bool guest_features_complete(const struct guest_input *input)
     return input->os_features_len >= FEATURES_COMPLETE_MIN;
 }
 
-uint64_t guest_feature_number(const struct guest_input *input, const char *name,
-                              uint64_t otherwise)
+uint64_t guest_feature_number(const struct guest_input *input, const char *name, uint64_t otherwise)
 {
     const char *value = guest_feature(input, name);
     uint64_t number = 0;

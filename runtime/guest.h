@@ -9,12 +9,12 @@ struct buf;
 struct err;
 
 struct guest_net {
-    const char *ip;      /* NULL: no network */
+    const char *ip; /* NULL: no network */
     uint32_t prefix_len;
-    const char *gateway; /* "" when none */
+    const char *gateway;    /* "" when none */
     const char *const *dns; /* name servers */
     size_t dns_len;
-    const char *search;  /* first search domain, or "" */
+    const char *search; /* first search domain, or "" */
     const char *hostname;
 };
 
@@ -52,7 +52,7 @@ struct guest_exit {
 
 struct guest_ops {
     const char *kind;
-    enum vmm_board board;  /* the board it runs best on */
+    enum vmm_board board; /* the board it runs best on */
     enum guest_stop stop;
     bool debug_exit;
     uint32_t memory_mib_min;

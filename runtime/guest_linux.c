@@ -43,7 +43,8 @@ static int check_text(const char *what, const char *text, struct err *err)
     if (guest_control_char(text) || strchr(text, '"'))
         return err_spec(err, -EINVAL,
                         "%s has a line break, control character or double quote, which a Linux "
-                        "command line cannot carry", what);
+                        "command line cannot carry",
+                        what);
     return 0;
 }
 
@@ -101,7 +102,8 @@ static int add_env(struct line *line, const struct guest_input *input, struct er
     if (input->env_len > ENV_MAX)
         return err_spec(err, -E2BIG,
                         "%zu environment variables, but Linux hands %d to init: set "
-                        "enableServiceLinks: false or use fewer", input->env_len, ENV_MAX);
+                        "enableServiceLinks: false or use fewer",
+                        input->env_len, ENV_MAX);
     for (size_t i = 0; i < input->env_len; i++) {
         const struct guest_env *env = &input->env[i];
         CLEANUP(free) char *what = xasprintf("environment variable %s", env->key);
@@ -113,7 +115,8 @@ static int add_env(struct line *line, const struct guest_input *input, struct er
         if (str_empty(env->key) || strpbrk(env->key, ". \t"))
             return err_spec(err, -EINVAL,
                             "environment variable \"%s\": Linux does not hand names with a dot or "
-                            "white space to init", env->key);
+                            "white space to init",
+                            env->key);
         add_token(line, pair);
     }
     return 0;
@@ -159,9 +162,10 @@ static int linux_cmdline(const struct guest_input *input, struct buf *out, struc
     if (r >= 0)
         r = add_args(&line, input, err);
     if (r >= 0 && (line.text.overflow || line.text.len >= BYTES_MAX))
-        r = err_spec(err, -E2BIG, "the command line has %zu bytes, Linux takes %d: use fewer or "
-                     "shorter arguments and variables (enableServiceLinks: false)", line.text.len,
-                     BYTES_MAX - 1);
+        r = err_spec(err, -E2BIG,
+                     "the command line has %zu bytes, Linux takes %d: use fewer or "
+                     "shorter arguments and variables (enableServiceLinks: false)",
+                     line.text.len, BYTES_MAX - 1);
     if (r >= 0 && buf_add(out, line.text.data, line.text.len) < 0)
         r = err_spec(err, -E2BIG, "the command line has %zu bytes, too many", line.text.len);
     buf_free(&line.text);

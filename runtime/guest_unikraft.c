@@ -101,9 +101,11 @@ static int check_net(const struct guest_input *input, struct err *err)
     const struct guest_net *net = input->net;
 
     if (!guest_is_ipv4(net->ip) || net->prefix_len > 32)
-        return err_spec(err, -EAFNOSUPPORT,
-                        "the Pod's address %s/%u is not IPv4, the only kind that a Unikraft command "
-                        "line carries", net->ip, net->prefix_len);
+        return err_spec(
+            err, -EAFNOSUPPORT,
+            "the Pod's address %s/%u is not IPv4, the only kind that a Unikraft command "
+            "line carries",
+            net->ip, net->prefix_len);
     if (!str_empty(net->gateway) && !guest_is_ipv4(net->gateway))
         return err_spec(err, -EAFNOSUPPORT, "the gateway %s is not IPv4", net->gateway);
     if (guest_features_complete(input) && !guest_feature(input, "LIBUKNETDEV_EINFO_LIBPARAM"))
@@ -163,8 +165,8 @@ static void add_fstab(struct line *line, const struct guest_input *input)
 static int add_env(struct line *line, const struct guest_input *input, struct err *err)
 {
     uint64_t max = guest_feature_number(input, "LIBPOSIX_ENVIRON_LIBPARAM_MAXCOUNT", ENV_DEFAULT);
-    bool takes = !guest_features_complete(input) ||
-                 guest_feature(input, "LIBPOSIX_ENVIRON_LIBPARAM");
+    bool takes =
+        !guest_features_complete(input) || guest_feature(input, "LIBPOSIX_ENVIRON_LIBPARAM");
     uint64_t count = 0;
 
     for (size_t i = 0; i < input->env_len; i++) {
@@ -176,14 +178,19 @@ static int add_env(struct line *line, const struct guest_input *input, struct er
         if (!takes)
             return err_spec(err, -ENOTSUP,
                             "environment variable %s: the image's kernel takes none, build it with "
-                            "CONFIG_LIBPOSIX_ENVIRON_LIBPARAM=y", env->key);
+                            "CONFIG_LIBPOSIX_ENVIRON_LIBPARAM=y",
+                            env->key);
         if (guest_control_char(env->value) || guest_control_char(env->key))
-            return err_spec(err, -EINVAL,
-                            "environment variable %s has a line break or control character, which a "
-                            "Unikraft command line cannot carry", env->key);
+            return err_spec(
+                err, -EINVAL,
+                "environment variable %s has a line break or control character, which a "
+                "Unikraft command line cannot carry",
+                env->key);
         if (str_empty(env->key) || env->key[0] == '[')
-            return err_spec(err, -EINVAL, "environment variable \"%s\": Unikraft would read its "
-                            "name as a list", env->key);
+            return err_spec(err, -EINVAL,
+                            "environment variable \"%s\": Unikraft would read its "
+                            "name as a list",
+                            env->key);
         count++;
         pair = xasprintf("%s=%s", env->key, env->value);
         add_param(line, "env.vars", pair);
@@ -211,11 +218,13 @@ static int add_args(struct line *line, const struct guest_input *input, struct e
         if (guest_control_char(arg))
             return err_spec(err, -EINVAL,
                             "argument %zu has a line break or control character, which a Unikraft "
-                            "command line cannot carry", i + 1);
+                            "command line cannot carry",
+                            i + 1);
         if (arg[0] == '\0' || arg[0] == ' ' || arg[0] == '\t')
             return err_spec(err, -EINVAL,
                             "argument %zu is empty or begins with white space, which Unikraft's "
-                            "command-line parser drops", i + 1);
+                            "command-line parser drops",
+                            i + 1);
         add_token(line, arg);
     }
     return 0;
@@ -231,11 +240,12 @@ static int check_limits(const struct line *line, const struct guest_input *input
     if (bytes > BYTES_LIMIT)
         bytes = BYTES_LIMIT;
     if (line->tokens + LOADER_TOKENS > tokens)
-        return err_spec(err, -E2BIG,
-                        "the command line has %zu words, Unikraft reads %llu and would ignore every "
-                        "parameter, the address too: use fewer arguments and variables "
-                        "(enableServiceLinks: false)", line->tokens + LOADER_TOKENS,
-                        (unsigned long long)tokens);
+        return err_spec(
+            err, -E2BIG,
+            "the command line has %zu words, Unikraft reads %llu and would ignore every "
+            "parameter, the address too: use fewer arguments and variables "
+            "(enableServiceLinks: false)",
+            line->tokens + LOADER_TOKENS, (unsigned long long)tokens);
     if (line->text.overflow || line->text.len + LOADER_BYTES > bytes)
         return err_spec(err, -E2BIG,
                         "the command line has %zu bytes, Unikraft takes %llu (%d of them kept for "

@@ -23,7 +23,7 @@ static void on_timer(uv_timer_t *timer)
     struct image_pull *pull;
     size_t round = 0;
 
-    TAILQ_FOREACH(pull, &store->ready, link)
+    for (pull = TAILQ_FIRST(&store->ready); pull; pull = TAILQ_NEXT(pull, link))
         round++;
     while (round-- > 0 && (pull = TAILQ_FIRST(&store->ready))) {
         TAILQ_REMOVE(&store->ready, pull, link);
@@ -55,8 +55,8 @@ static void ready_error(struct image_pull *pull, const char *reason, const char 
 
 static bool ready_image(struct image_pull *pull, const struct disk_ref *ref, bool pulled)
 {
-    struct image *image = disk_image_load(&pull->store->disk, pull->reference, ref->name,
-                                          ref->digest, ref->manifest);
+    struct image *image =
+        disk_image_load(&pull->store->disk, pull->reference, ref->name, ref->digest, ref->manifest);
 
     if (!image)
         return false;
@@ -270,4 +270,11 @@ size_t image_list(struct image_store *store, struct image_listing *out, size_t m
     memcpy(out, all, len * sizeof(*all));
     free(all);
     return len;
+}
+
+bool image_present(const struct image_store *store, const char *reference)
+{
+    struct image_name name;
+
+    return image_name_parse(reference, &name, NULL) == 0 && disk_ref_find(&store->disk, &name);
 }

@@ -59,7 +59,7 @@ struct image_result {
     const char *error;   /* on failure: one sentence */
     bool pulled;         /* false: was present already */
     uint64_t took_ms;
-    uint64_t bytes;      /* of layers */
+    uint64_t bytes; /* of layers */
 };
 
 typedef void (*image_done)(void *userdata, const struct image_result *result);
@@ -74,15 +74,16 @@ void image_pull_cancel(struct image_pull *pull); /* no callback afterwards */
 /* Whether IfNotPresent would need no network. */
 bool image_present(const struct image_store *store, const char *reference);
 
-/* For re-adoption after a restart: the unpacked image of a digest, without network. NULL: not here. */
+/* For re-adoption after a restart: the unpacked image of a digest, without network. NULL: not here.
+ */
 struct image *image_find(struct image_store *store, const char *name, const char *digest);
 struct image *image_ref(struct image *image);
 void image_unref(struct image *image); /* NULL is accepted */
 
 /* For Node.status.images: at most max, biggest first. Returns the count. */
 struct image_listing {
-    const char *name;   /* valid until the store changes */
-    const char *tag;    /* "" when pulled by digest */
+    const char *name; /* valid until the store changes */
+    const char *tag;  /* "" when pulled by digest */
     const char *digest;
     uint64_t size_bytes;
 };

@@ -29,7 +29,8 @@ int disk_write_error(const char *what, const char *dir, int error, struct err *e
     if (error == ENOSPC || error == EDQUOT)
         return err_set(err, -error,
                        "no space left on device: writing %s to %s, free some space there or give "
-                       "the image store a larger disk", what, dir);
+                       "the image store a larger disk",
+                       what, dir);
     return err_set(err, -error, "writing %s to %s: %s", what, dir, strerror(error));
 }
 
@@ -155,8 +156,8 @@ void disk_close(struct disk *disk)
 static bool ref_is(const struct disk_ref *ref, const char *repo, const char *tag,
                    const char *digest)
 {
-    return str_eq(ref->name, repo) && (digest ? str_eq(ref->digest, digest)
-                                              : str_eq(ref->tag, tag));
+    return str_eq(ref->name, repo) &&
+           (digest ? str_eq(ref->digest, digest) : str_eq(ref->tag, tag));
 }
 
 const struct disk_ref *disk_ref_find(const struct disk *disk, const struct image_name *name)

@@ -96,8 +96,7 @@ static bool file_is_there(const char *path)
     return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
-static bool fill(struct arena *arena, const struct json *root, const char *dir,
-                 struct image *image)
+static bool fill(struct arena *arena, const struct json *root, const char *dir, struct image *image)
 {
     CLEANUP(free) char *kernel = xasprintf("%s/kernel", dir);
     CLEANUP(free) char *initrd = xasprintf("%s/initrd", dir);

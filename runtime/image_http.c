@@ -27,9 +27,9 @@
 #define SERVER_TEXT_MAX 200
 
 enum call_state {
-    CALL_PLAIN,    /* first try: no token, or a kept one */
-    CALL_TOKEN,    /* asking the token server */
-    CALL_GRANTED,  /* second try, with what the challenge asked for */
+    CALL_PLAIN,   /* first try: no token, or a kept one */
+    CALL_TOKEN,   /* asking the token server */
+    CALL_GRANTED, /* second try, with what the challenge asked for */
 };
 
 struct token {
@@ -48,7 +48,7 @@ struct registry_call {
     char *accept;
     char *scope;
     char *token_key;
-    char *user;     /* copies: callbacks may end the owner's */
+    char *user; /* copies: callbacks may end the owner's */
     char *password;
     bool insecure;
     struct auth_challenge challenge;
@@ -178,8 +178,11 @@ static int status_error(const struct registry_call *call, int status, struct err
     if (status == 401 || status == 403)
         return err_set(err, -EACCES,
                        "%spull access denied, repository does not exist or may require "
-                       "authorization%s", what,
-                       text[0] ? text : status == 401 ? ": 401 Unauthorized" : ": 403 Forbidden");
+                       "authorization%s",
+                       what,
+                       text[0]         ? text
+                       : status == 401 ? ": 401 Unauthorized"
+                                       : ": 403 Forbidden");
     if (status == 429)
         return err_set(err, -EAGAIN, "%stoo many requests: 429%s", what, text);
     return err_set(err, -EIO, "%sunexpected status from %s request to %s: %d%s", what,
@@ -330,8 +333,9 @@ static bool may_be_plain(const struct image_store_config *config, const char *ho
 /* The key holds a hash of the credentials: a token is used only for who got it. */
 static char *token_key(const struct registry_request *request)
 {
-    CLEANUP(free) char *secret = xasprintf("%s%c%s", request->user ? request->user : "", 1,
-                                           request->password ? request->password : "");
+    CLEANUP(free)
+    char *secret = xasprintf("%s%c%s", request->user ? request->user : "", 1,
+                             request->password ? request->password : "");
     char hex[DIGEST_HEX_LEN + 1];
 
     digest_sha256_hex(secret, strlen(secret), hex);

@@ -58,7 +58,7 @@ void image_job_abandon(struct image_job *job);
 /* image_blob.c: one who wants a blob; part of the job. */
 struct image_want {
     TAILQ_ENTRY(image_want) link;
-    struct blob *blob; /* NULL: not waiting */
+    struct blob *blob;             /* NULL: not waiting */
     const struct image_name *name; /* whose repository to ask, as whom */
     const char *user;
     const char *password;

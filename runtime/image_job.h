@@ -13,8 +13,8 @@ enum job_step {
     JOB_TAG,      /* index or manifest, by tag */
     JOB_MANIFEST, /* index or manifest, by digest */
     JOB_CONFIG,
-    JOB_LAYERS,   /* downloads */
-    JOB_UNPACK,   /* the worker has them */
+    JOB_LAYERS, /* downloads */
+    JOB_UNPACK, /* the worker has them */
 };
 
 struct job_layer {
@@ -41,21 +41,21 @@ struct image_job {
     struct arena *arena;
     const char *layout; /* the OCI layout that has the image; NULL: a registry */
     struct registry_call *call;
-    struct buf text; /* the document that is arriving */
+    struct buf text;                 /* the document that is arriving */
     char wanted[IMAGE_DIGEST_MAX];   /* its digest; "" by tag */
     char target[IMAGE_DIGEST_MAX];   /* what the name refers to */
     char manifest[IMAGE_DIGEST_MAX]; /* the one that was chosen */
-    bool indexed; /* an index was followed: what it names must be a manifest */
+    bool indexed;                    /* an index was followed: what it names must be a manifest */
     struct oci_manifest oci;
     struct oci_config config;
     uint64_t size_bytes;
 
     struct job_layer *layers; /* those that are needed */
     size_t layers_len;
-    size_t next;     /* the first that was not started */
+    size_t next; /* the first that was not started */
     size_t under_way;
-    bool annotated;  /* some layer is said to have the kernel */
-    bool again;      /* a corrupt blob was found once already */
+    bool annotated; /* some layer is said to have the kernel */
+    bool again;     /* a corrupt blob was found once already */
     struct unpack_work *work;
 };
 

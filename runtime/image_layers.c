@@ -47,7 +47,8 @@ static void work_free(struct unpack_work *work)
     free(work);
 }
 
-/* The kind that the image names, else by platform: see docs/guests.md. NULL: the kind is unknown. */
+/* The kind that the image names, else by platform: see docs/guests.md. NULL: the kind is unknown.
+ */
 static const char *guest_kind(const struct image_job *job, const struct unpack_work *work)
 {
     const char *named = job->config.guest ? job->config.guest : job->oci.guest;
@@ -66,12 +67,14 @@ static void refuse_kernelless(struct image_job *job)
     if (job->annotated)
         err_spec(&err, -ENOENT,
                  "image \"%s\" has no unikernel kernel: a layer is annotated %s, but the file is "
-                 "not in it", job->full, OCI_KERNEL);
+                 "not in it",
+                 job->full, OCI_KERNEL);
     else
         err_spec(&err, -ENOENT,
                  "image \"%s\" has no unikernel kernel: none of its %zu layers is annotated %s or "
-                 "has %s (platform %s/%s)", job->full, job->oci.layers_len, OCI_KERNEL, KERNEL_PATH,
-                 job->config.os, job->config.architecture);
+                 "has %s (platform %s/%s)",
+                 job->full, job->oci.layers_len, OCI_KERNEL, KERNEL_PATH, job->config.os,
+                 job->config.architecture);
     job_refuse(job, &err);
 }
 
@@ -85,9 +88,10 @@ static void commit(struct image_job *job, struct unpack_work *work)
     if (!work->unpack.has_kernel || !kind) {
         (void)file_remove_tree(work->unpack.dir);
         if (work->unpack.has_kernel) {
-            err_spec(&err, -ENOTSUP, "image \"%s\" is of guest kind \"%.64s\" (%s), which is not "
-                     "supported", job->full, job->config.guest ? job->config.guest : job->oci.guest,
-                     OCI_GUEST);
+            err_spec(&err, -ENOTSUP,
+                     "image \"%s\" is of guest kind \"%.64s\" (%s), which is not "
+                     "supported",
+                     job->full, job->config.guest ? job->config.guest : job->oci.guest, OCI_GUEST);
             job_refuse(job, &err);
         } else {
             refuse_kernelless(job);

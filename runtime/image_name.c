@@ -195,8 +195,9 @@ int image_name_parse(const char *text, struct image_name *ret, struct err *err)
     if (at) {
         *at = '\0';
         if (!image_digest_valid(at + 1))
-            return refuse(text, str_starts(at + 1, "sha256:") ? ": invalid checksum digest format"
-                                                              : ": unsupported digest algorithm",
+            return refuse(text,
+                          str_starts(at + 1, "sha256:") ? ": invalid checksum digest format"
+                                                        : ": unsupported digest algorithm",
                           err);
         str_copy(out.digest, sizeof(out.digest), at + 1);
     }

@@ -120,8 +120,10 @@ static int choose(const struct json *manifests, struct oci_desc *ret, struct err
     if (best)
         r = read_desc(best, ret, err);
     else
-        r = err_spec(err, -ENOENT, "no match for platform in manifest: " THIS_HOST_RUNS
-                     " for %s, the image offers %s", machines[0], shown.len ? shown.data : "nothing");
+        r = err_spec(err, -ENOENT,
+                     "no match for platform in manifest: " THIS_HOST_RUNS
+                     " for %s, the image offers %s",
+                     machines[0], shown.len ? shown.data : "nothing");
     buf_free(&shown);
     return r;
 }
@@ -188,9 +190,11 @@ int oci_read(const char *text, size_t len, struct arena *arena, enum oci_type *r
     if (r < 0)
         return r;
     if (!json_get_int(root, "schemaVersion", &version) || version != 2)
-        return err_spec(err, -EBADMSG,
-                        "the manifest has schema version %lld, only 2 is understood: push the image "
-                        "again with a current tool", (long long)version);
+        return err_spec(
+            err, -EBADMSG,
+            "the manifest has schema version %lld, only 2 is understood: push the image "
+            "again with a current tool",
+            (long long)version);
     /* By content, not by media type: OCI lets documents go without one. Both at once is an attack
      * on those who look at one of them. */
     if (json_is_array(json_get(root, "manifests")) && !json_get(root, "layers")) {
@@ -248,9 +252,10 @@ int oci_read_config(const char *text, size_t len, struct arena *arena, struct oc
     architecture = json_get_string(root, "architecture");
     if ((!str_empty(os) && system_rank(os) < 0) ||
         (!str_empty(architecture) && !machine_fits(architecture)))
-        return err_spec(err, -ENOENT, "no match for platform in manifest: " THIS_HOST_RUNS
-                        " for %s, the image is for %.32s/%.32s", machines[0], os ? os : "?",
-                        architecture ? architecture : "?");
+        return err_spec(err, -ENOENT,
+                        "no match for platform in manifest: " THIS_HOST_RUNS
+                        " for %s, the image is for %.32s/%.32s",
+                        machines[0], os ? os : "?", architecture ? architecture : "?");
     c.os = arena_strdup(arena, os ? os : "");
     c.architecture = arena_strdup(arena, architecture ? architecture : "");
     c.kernel = annotation(config, "Labels", OCI_KERNEL, arena);
@@ -288,8 +293,7 @@ static bool ref_matches(const struct json *entry, const struct image_name *name,
 
         if (!text || (i == 0 && full) || (!strchr(text, '/') && !strchr(text, ':')))
             continue;
-        if (image_name_parse(text, &given, NULL) == 0 &&
-            str_eq(image_name_full(&given, got), want))
+        if (image_name_parse(text, &given, NULL) == 0 && str_eq(image_name_full(&given, got), want))
             return true;
     }
     return false;

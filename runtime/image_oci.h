@@ -73,7 +73,8 @@ struct oci_config {
 enum oci_type { OCI_INDEX, OCI_MANIFEST };
 
 /* Which of the two a document is; for an index: the child that this host runs best; for a manifest:
- * its content. -EBADMSG malformed, -ENOENT no child for this host (the text lists what there is). */
+ * its content. -EBADMSG malformed, -ENOENT no child for this host (the text lists what there is).
+ */
 int oci_read(const char *text, size_t len, struct arena *arena, enum oci_type *ret_type,
              struct oci_desc *ret_child, struct oci_manifest *ret_manifest, struct err *err);
 /* Also says -ENOENT when the config's platform is one that this host cannot run. */

@@ -186,7 +186,8 @@ static void on_done(void *userdata, const struct err *failure, const char *diges
         return;
     }
     if (failure && failure->code == -ENOBUFS)
-        err_spec(&err, -EFBIG, "the document is larger than the %u bytes allowed", OCI_DOCUMENT_MAX);
+        err_spec(&err, -EFBIG, "the document is larger than the %u bytes allowed",
+                 OCI_DOCUMENT_MAX);
     else if (failure && failure->code == -ENOENT)
         err_set(&err, -ENOENT, "%s: not found", job->step == JOB_CONFIG ? job->wanted : job->full);
     else if (failure)
@@ -206,8 +207,9 @@ static const struct registry_ops ops = {.on_body = on_body, .on_done = on_done};
 
 static void ask(struct image_job *job, enum job_step step, const char *digest)
 {
-    CLEANUP(free) char *path = xasprintf("%s/%s", step == JOB_CONFIG ? "blobs" : "manifests",
-                                         digest[0] ? digest : job->name.tag);
+    CLEANUP(free)
+    char *path = xasprintf("%s/%s", step == JOB_CONFIG ? "blobs" : "manifests",
+                           digest[0] ? digest : job->name.tag);
     struct registry_request request = {
         .name = &job->name,
         .user = job->user,
@@ -279,8 +281,8 @@ static void job_take(struct image_job *job)
         take_config(job);
         return;
     }
-    if (oci_read(buf_str(&job->text), job->text.len, job->arena, &type, &child, &job->oci,
-                 &err) < 0) {
+    if (oci_read(buf_str(&job->text), job->text.len, job->arena, &type, &child, &job->oci, &err) <
+        0) {
         job_fail(job, &err);
         return;
     }

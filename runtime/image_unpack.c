@@ -74,7 +74,8 @@ static int write_err(const struct unpack *u, const char *name, int error, struct
     if (error == ENOSPC || error == EDQUOT)
         return err_set(err, -error,
                        "no space left on device: writing %s to %s, free some space there or give "
-                       "the image store a larger disk", name, u->dir);
+                       "the image store a larger disk",
+                       name, u->dir);
     return err_set(err, -error, "writing %s to %s: %s", name, u->dir, strerror(error));
 }
 
@@ -124,8 +125,8 @@ static int extract(struct unpack *u, struct archive *a, const struct unpack_laye
             return archive_err(a, layer, err);
         size += (uint64_t)n;
         if (size > max)
-            return err_spec(err, -EFBIG, "the image's %s has more than the %llu bytes allowed", name,
-                            (unsigned long long)max);
+            return err_spec(err, -EFBIG, "the image's %s has more than the %llu bytes allowed",
+                            name, (unsigned long long)max);
         r = check_progress(u, a, layer, err);
         if (r < 0)
             return r;

@@ -16,13 +16,13 @@ struct err;
 #define UNPACK_ENTRIES_MAX 1000000
 
 struct unpack_layer {
-    const char *path;    /* of the blob */
-    const char *digest;  /* "sha256:.." */
+    const char *path;   /* of the blob */
+    const char *digest; /* "sha256:.." */
     uint64_t size;
-    bool verify;         /* read it all and compare size and digest first */
-    const char *kernel;  /* path inside the tar; NULL: not in here */
+    bool verify;        /* read it all and compare size and digest first */
+    const char *kernel; /* path inside the tar; NULL: not in here */
     const char *initrd;
-    bool whole_kernel;   /* the layer may be the file itself, not a tar */
+    bool whole_kernel; /* the layer may be the file itself, not a tar */
     bool whole_initrd;
 };
 

@@ -18,21 +18,26 @@
 
 static const char *const dns[] = {"10.96.0.10", "fd00::10", "1.1.1.1", "8.8.8.8"};
 static const struct guest_net net = {
-    .ip = "10.1.0.5", .prefix_len = 24, .gateway = "10.1.0.1", .dns = dns, .dns_len = 1,
-    .search = "default.svc.cluster.local", .hostname = "web-0",
+    .ip = "10.1.0.5",
+    .prefix_len = 24,
+    .gateway = "10.1.0.1",
+    .dns = dns,
+    .dns_len = 1,
+    .search = "default.svc.cluster.local",
+    .hostname = "web-0",
 };
-static const struct guest_net bare_net = {.ip = "10.1.0.5", .prefix_len = 16, .gateway = "",
-                                          .search = "", .hostname = ""};
-static const struct guest_net dns_net = {.ip = "10.1.0.5", .prefix_len = 16,
-                                         .gateway = "10.1.0.1", .dns = dns, .dns_len = 4};
+static const struct guest_net bare_net = {
+    .ip = "10.1.0.5", .prefix_len = 16, .gateway = "", .search = "", .hostname = ""};
+static const struct guest_net dns_net = {
+    .ip = "10.1.0.5", .prefix_len = 16, .gateway = "10.1.0.1", .dns = dns, .dns_len = 4};
 static const struct guest_net v6_net = {.ip = "fd00::5", .prefix_len = 64, .gateway = ""};
 static const struct guest_net colon_net = {.ip = "10.1.0.5", .prefix_len = 24, .hostname = "a:b"};
 
 static const struct guest_env env1[] = {{.key = "A", .value = "1"}};
 static const struct guest_env env_odd[] = {
-    {.key = "SPACE", .value = "a b"}, {.key = "LIST", .value = "[1]"},
+    {.key = "SPACE", .value = "a b"},   {.key = "LIST", .value = "[1]"},
     {.key = "SINGLE", .value = "it's"}, {.key = "DOUBLE", .value = "say \"x\""},
-    {.key = "BACK", .value = "c:\\n"}, {.key = "EMPTY", .value = ""},
+    {.key = "BACK", .value = "c:\\n"},  {.key = "EMPTY", .value = ""},
 };
 static const struct guest_env env_nl[] = {{.key = "CERT", .value = "a\nb"}};
 static const struct guest_env env_bracket[] = {{.key = "[", .value = "x"}};
@@ -64,47 +69,72 @@ struct line_case {
 #define FEATURES(f) .os_features = (f), .os_features_len = ARRAY_LEN(f)
 
 static const struct line_case unikraft_cases[] = {
-    {"nothing: still no \"--\" without a parameter before it", {.name = "web", .board = BOARD_PC},
-     "web unikubelet.args=1 --", NULL},
-    {"arguments without parameters", {.name = "web", .board = BOARD_PC, ARGS(args)},
-     "web unikubelet.args=1 -- -c /etc/nginx.conf", NULL},
-    {"network on microvm: both spellings", {.name = "web", NET, .board = BOARD_MICROVM_NOACPI},
+    {"nothing: still no \"--\" without a parameter before it",
+     {.name = "web", .board = BOARD_PC},
+     "web unikubelet.args=1 --",
+     NULL},
+    {"arguments without parameters",
+     {.name = "web", .board = BOARD_PC, ARGS(args)},
+     "web unikubelet.args=1 -- -c /etc/nginx.conf",
+     NULL},
+    {"network on microvm: both spellings",
+     {.name = "web", NET, .board = BOARD_MICROVM_NOACPI},
      "web " MMIO " netdev.ip=10.1.0.5/24:10.1.0.1:10.96.0.10::web-0:default.svc.cluster.local --",
      NULL},
-    {"network on pc: none", {.name = "web", .net = &bare_net, .board = BOARD_PC},
-     "web netdev.ip=10.1.0.5/16 --", NULL},
-    {"name servers: two of IPv4", {.name = "web", .net = &dns_net, .board = BOARD_PC},
-     "web netdev.ip=10.1.0.5/16:10.1.0.1:10.96.0.10:1.1.1.1 --", NULL},
+    {"network on pc: none",
+     {.name = "web", .net = &bare_net, .board = BOARD_PC},
+     "web netdev.ip=10.1.0.5/16 --",
+     NULL},
+    {"name servers: two of IPv4",
+     {.name = "web", .net = &dns_net, .board = BOARD_PC},
+     "web netdev.ip=10.1.0.5/16:10.1.0.1:10.96.0.10:1.1.1.1 --",
+     NULL},
     {"IPv6 address", {.name = "web", .net = &v6_net}, NULL, "fd00::5/64 is not IPv4"},
     {"colon in a host name", {.name = "web", .net = &colon_net}, NULL, "netdev.ip"},
-    {"initrd", {.name = "web", .board = BOARD_PC, .has_initrd = true},
-     "web vfs.fstab=initrd0:/:extract::: --", NULL},
+    {"initrd",
+     {.name = "web", .board = BOARD_PC, .has_initrd = true},
+     "web vfs.fstab=initrd0:/:extract::: --",
+     NULL},
     {"everything in order",
      {.name = "web", NET, .board = BOARD_PC, .has_initrd = true, ENV(env1), ARGS(args)},
      "web netdev.ip=10.1.0.5/24:10.1.0.1:10.96.0.10::web-0:default.svc.cluster.local "
-     "vfs.fstab=initrd0:/:extract::: env.vars=A=1 -- -c /etc/nginx.conf", NULL},
-    {"quoting, and list ends are no trap", {.name = "w", .board = BOARD_PC, ENV(env_odd)},
+     "vfs.fstab=initrd0:/:extract::: env.vars=A=1 -- -c /etc/nginx.conf",
+     NULL},
+    {"quoting, and list ends are no trap",
+     {.name = "w", .board = BOARD_PC, ENV(env_odd)},
      "w 'env.vars=SPACE=a b' env.vars=LIST=[1] 'env.vars=SINGLE=it'\"'\"'s' "
-     "'env.vars=DOUBLE=say \"x\"' 'env.vars=BACK=c:\\n' env.vars=EMPTY= --", NULL},
-    {"a program's own \"--\"", {.name = "w", .board = BOARD_PC, ARGS(args_dashes)},
-     "w unikubelet.args=1 -- -x -- y", NULL},
+     "'env.vars=DOUBLE=say \"x\"' 'env.vars=BACK=c:\\n' env.vars=EMPTY= --",
+     NULL},
+    {"a program's own \"--\"",
+     {.name = "w", .board = BOARD_PC, ARGS(args_dashes)},
+     "w unikubelet.args=1 -- -x -- y",
+     NULL},
     {"newline in a value", {.name = "w", ENV(env_nl)}, NULL, "variable CERT has a line break"},
     {"a name that starts a list", {.name = "w", ENV(env_bracket)}, NULL, "as a list"},
     {"newline in an argument", {.name = "w", ARGS(args_nl)}, NULL, "argument 1 has a line break"},
     {"empty argument", {.name = "w", ARGS(args_empty)}, NULL, "argument 2 is empty"},
     {"argument that begins with a space", {.name = "w", ARGS(args_space)}, NULL, "argument 1"},
-    {"nine variables, default limit", {.name = "w", ENV(env9)}, NULL,
+    {"nine variables, default limit",
+     {.name = "w", ENV(env9)},
+     NULL,
      "9 environment variables, but the image's kernel takes 8: set enableServiceLinks: false"},
-    {"nine variables, limit of the image", {.name = "w", .board = BOARD_PC, ENV(env9),
-     FEATURES(features64)},
+    {"nine variables, limit of the image",
+     {.name = "w", .board = BOARD_PC, ENV(env9), FEATURES(features64)},
      "w env.vars=A=1 env.vars=B=1 env.vars=C=1 env.vars=D=1 env.vars=E=1 env.vars=F=1 "
-     "env.vars=G=1 env.vars=H=1 env.vars=I=1 --", NULL},
-    {"too many words for the image's kernel", {.name = "w", ENV(env9), FEATURES(features_args)},
-     NULL, "9 environment variables"},
-    {"name made harmless", {.name = "a.b=[ c", .board = BOARD_PC}, "a_b___c unikubelet.args=1 --",
+     "env.vars=G=1 env.vars=H=1 env.vars=I=1 --",
      NULL},
-    {"name that would stop the boot", {.name = "help", .board = BOARD_PC},
-     "unikraft unikubelet.args=1 --", NULL},
+    {"too many words for the image's kernel",
+     {.name = "w", ENV(env9), FEATURES(features_args)},
+     NULL,
+     "9 environment variables"},
+    {"name made harmless",
+     {.name = "a.b=[ c", .board = BOARD_PC},
+     "a_b___c unikubelet.args=1 --",
+     NULL},
+    {"name that would stop the boot",
+     {.name = "help", .board = BOARD_PC},
+     "unikraft unikubelet.args=1 --",
+     NULL},
 };
 
 static void check_lines(const struct guest_ops *ops, const struct line_case *cases, size_t len)
@@ -147,8 +177,8 @@ static void unikraft_round_trip(void **state)
     (void)state;
     assert_int_equal(guest_find("unikraft")->cmdline(&input, &out, &err), 0);
     for (int round = 0; round < 4; round++) {
-        CLEANUP(free) char *line = xasprintf("%s%s", round & 1 ? "/images/x/kernel " : "",
-                                             buf_str(&out));
+        CLEANUP(free)
+        char *line = xasprintf("%s%s", round & 1 ? "/images/x/kernel " : "", buf_str(&out));
         static struct model m;
         size_t vars = 0;
 
@@ -203,8 +233,11 @@ static void unikraft_limits(void **state)
 static void unikraft_kconfig(void **state)
 {
     static const char *features[40];
-    struct guest_input input = {.name = "w", .board = BOARD_PC, .has_initrd = true,
-                                .os_features = features, .os_features_len = 40};
+    struct guest_input input = {.name = "w",
+                                .board = BOARD_PC,
+                                .has_initrd = true,
+                                .os_features = features,
+                                .os_features_len = 40};
     const struct guest_ops *ops = guest_find("unikraft");
     struct buf out = BUF_INIT(1 << 20);
     struct err err;
@@ -247,7 +280,8 @@ static const struct line_case linux_errors[] = {
 
 static void linux_lines(void **state)
 {
-    static const struct guest_env env[] = {{.key = "A", .value = "1"}, {.key = "B", .value = "x y"}};
+    static const struct guest_env env[] = {{.key = "A", .value = "1"},
+                                           {.key = "B", .value = "x y"}};
     struct guest_input input = {.net = &dns_net, ENV(env), ARGS(args_linux), .has_initrd = true};
     const struct guest_ops *ops = guest_find("linux");
     struct buf out = BUF_INIT(1 << 20);
@@ -260,8 +294,8 @@ static void linux_lines(void **state)
     (void)state;
     assert_int_equal(ops->cmdline(&input, &out, &err), 0);
 #if defined(__x86_64__)
-    assert_int_equal(sscanf(buf_str(&out), "console=ttyS0 panic=-1 tsc_early_khz=%llu%n", &khz,
-                            &end), 1);
+    assert_int_equal(
+        sscanf(buf_str(&out), "console=ttyS0 panic=-1 tsc_early_khz=%llu%n", &khz, &end), 1);
     assert_true(khz > 100000 && khz < 10000000);
 #else
     end = (int)strlen("console=ttyS0 panic=-1");
@@ -296,11 +330,22 @@ struct end_case {
 
 static const struct end_case end_cases[] = {
     {"unikraft", {VMM_END_CODE, 41, 0}, "", 0, 0, NULL, ""},
-    {"unikraft", {VMM_END_CODE, 41, 0}, "main returned 9\nx\nInfo: main returned 3\n", 3, 0, NULL, ""},
+    {"unikraft",
+     {VMM_END_CODE, 41, 0},
+     "main returned 9\nx\nInfo: main returned 3\n",
+     3,
+     0,
+     NULL,
+     ""},
     {"unikraft", {VMM_END_CODE, 41, 0}, "main returned -1\n", 255, 0, NULL, ""},
     {"unikraft", {VMM_END_CODE, 41, 0}, "main returned \n", 0, 0, NULL, ""},
     {"unikraft", {VMM_END_CLEAN, 0, 0}, "main returned 1\n", 1, 0, NULL, ""},
-    {"unikraft", {VMM_END_CODE, 42, 0}, "boot\n\nAssertion failure: x\r\nCrash\n", 134, 0, "Error",
+    {"unikraft",
+     {VMM_END_CODE, 42, 0},
+     "boot\n\nAssertion failure: x\r\nCrash\n",
+     134,
+     0,
+     "Error",
      "the unikernel crashed; last console lines: boot | Assertion failure: x | Crash"},
     {"unikraft", {VMM_END_CODE, 42, 0}, NULL, 134, 0, "Error", "the console shows nothing"},
     {"unikraft", {VMM_END_CODE, 42, 0}, "\x1b[1m\xff end", 134, 0, "Error", "?[1m? end"},
@@ -308,13 +353,34 @@ static const struct end_case end_cases[] = {
     {"unikraft", {VMM_END_SIGNAL, 0, 9}, "main returned 0\n", 137, 9, NULL, ""},
     {"unikraft", {VMM_END_VMM_ERROR, 0, 0}, "", 128, 0, "StartError", "monitor failed"},
     {"linux", {VMM_END_CLEAN, 0, 0}, "reboot: Power down\n", 0, 0, NULL, ""},
-    {"linux", {VMM_END_CLEAN, 0, 0}, "unikubelet: exit 17\n[1.0] reboot: Power down", 17, 0, NULL, ""},
-    {"linux", {VMM_END_CLEAN, 0, 0},
-     "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300\n", 3, 0, NULL, ""},
-    {"linux", {VMM_END_CLEAN, 0, 0},
-     "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\n", 139, 11, NULL, ""},
-    {"linux", {VMM_END_CLEAN, 0, 0}, "Kernel panic - not syncing: VFS: Unable to mount root\n", 134,
-     0, "Error", "the guest's kernel panicked; last console lines: Kernel panic"},
+    {"linux",
+     {VMM_END_CLEAN, 0, 0},
+     "unikubelet: exit 17\n[1.0] reboot: Power down",
+     17,
+     0,
+     NULL,
+     ""},
+    {"linux",
+     {VMM_END_CLEAN, 0, 0},
+     "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300\n",
+     3,
+     0,
+     NULL,
+     ""},
+    {"linux",
+     {VMM_END_CLEAN, 0, 0},
+     "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\n",
+     139,
+     11,
+     NULL,
+     ""},
+    {"linux",
+     {VMM_END_CLEAN, 0, 0},
+     "Kernel panic - not syncing: VFS: Unable to mount root\n",
+     134,
+     0,
+     "Error",
+     "the guest's kernel panicked; last console lines: Kernel panic"},
     {"linux", {VMM_END_SIGNAL, 0, 15}, "", 143, 15, NULL, ""},
 };
 
@@ -362,10 +428,10 @@ static void kinds(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unikraft_lines),   cmocka_unit_test(unikraft_round_trip),
-        cmocka_unit_test(unikraft_limits),  cmocka_unit_test(unikraft_kconfig),
-        cmocka_unit_test(linux_lines),      cmocka_unit_test(ends),
-        cmocka_unit_test(long_tail),        cmocka_unit_test(kinds),
+        cmocka_unit_test(unikraft_lines),  cmocka_unit_test(unikraft_round_trip),
+        cmocka_unit_test(unikraft_limits), cmocka_unit_test(unikraft_kconfig),
+        cmocka_unit_test(linux_lines),     cmocka_unit_test(ends),
+        cmocka_unit_test(long_tail),       cmocka_unit_test(kinds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,9 +168,9 @@ static void token_urls(void **state)
     assert_string_equal(second, "https://a/t?x=1&scope=s");
 }
 
-#define CHILD(dig, arch, os)                                                     \
-    "{\"digest\":\"" dig "\",\"size\":10,\"platform\":{\"architecture\":\"" arch \
-    "\",\"os\":\"" os "\"}}"
+#define CHILD(dig, arch, os)                                                                       \
+    "{\"digest\":\"" dig "\",\"size\":10,\"platform\":{\"architecture\":\"" arch "\",\"os\":\"" os \
+    "\"}}"
 #define INDEX(children) "{\"schemaVersion\":2,\"manifests\":[" children "]}"
 
 struct doc_case {
@@ -181,22 +181,27 @@ struct doc_case {
 };
 
 static const struct doc_case docs[] = {
-    {"qemu before all", INDEX(CHILD(D2, "amd64", "linux") "," CHILD(D2, "x86_64", "kvm") ","
-     CHILD(D, "x86_64", "qemu") "," CHILD(D2, "x86_64", "fc")), D, NULL},
+    {"qemu before all",
+     INDEX(CHILD(D2, "amd64", "linux") "," CHILD(D2, "x86_64", "kvm") "," CHILD(
+         D, "x86_64", "qemu") "," CHILD(D2, "x86_64", "fc")),
+     D, NULL},
     {"kvm before linux", INDEX(CHILD(D2, "amd64", "linux") "," CHILD(D, "x86_64", "kvm")), D, NULL},
     {"amd64 is x86_64", INDEX(CHILD(D2, "arm64", "qemu") "," CHILD(D, "amd64", "qemu")), D, NULL},
     {"kraftcloud when alone", INDEX(CHILD(D, "x86_64", "kraftcloud")), D, NULL},
-    {"kraftcloud not beside others", INDEX(CHILD(D, "x86_64", "kraftcloud") ","
-     CHILD(D, "x86_64", "fc")), NULL, "the image offers kraftcloud/x86_64, fc/x86_64"},
+    {"kraftcloud not beside others",
+     INDEX(CHILD(D, "x86_64", "kraftcloud") "," CHILD(D, "x86_64", "fc")), NULL,
+     "the image offers kraftcloud/x86_64, fc/x86_64"},
     {"fc and xen alone", INDEX(CHILD(D, "x86_64", "fc") "," CHILD(D, "x86_64", "xen")), NULL,
      "this host runs qemu, kvm and linux for x86_64, the image offers fc/x86_64, xen/x86_64"},
     {"other machine", INDEX(CHILD(D, "arm64", "qemu")), NULL, "offers qemu/arm64"},
-    {"attestations do not count", INDEX(CHILD(D2, "unknown", "unknown") ","
-     CHILD(D, "amd64", "linux")), D, NULL},
+    {"attestations do not count",
+     INDEX(CHILD(D2, "unknown", "unknown") "," CHILD(D, "amd64", "linux")), D, NULL},
     {"empty index", INDEX(""), NULL, "the image offers nothing"},
     {"bad digest", INDEX(CHILD("sha256:xyz", "x86_64", "qemu")), NULL, "no valid sha256 digest"},
-    {"no size", INDEX("{\"digest\":\"" D "\",\"platform\":{\"architecture\":\"amd64\",\"os\":"
-     "\"linux\"}}"), NULL, "no valid size"},
+    {"no size",
+     INDEX("{\"digest\":\"" D "\",\"platform\":{\"architecture\":\"amd64\",\"os\":"
+           "\"linux\"}}"),
+     NULL, "no valid size"},
     {"manifest", "{\"schemaVersion\":2,\"config\":{\"digest\":\"" D "\",\"size\":2},\"layers\":[]}",
      NULL, NULL},
     {"manifest without config", "{\"schemaVersion\":2,\"layers\":[]}", NULL, "config"},
@@ -206,10 +211,14 @@ static const struct doc_case docs[] = {
     {"no JSON", "<html>", NULL, "no JSON"},
     {"cut", "{\"schemaVersion\":2,", NULL, "no JSON"},
     {"array", "[]", NULL, "no JSON object"},
-    {"huge layer", "{\"schemaVersion\":2,\"config\":{\"digest\":\"" D "\",\"size\":2},\"layers\":"
-     "[{\"digest\":\"" D "\",\"size\":99999999999999}]}", NULL, "more than"},
-    {"negative layer", "{\"schemaVersion\":2,\"config\":{\"digest\":\"" D "\",\"size\":2},"
-     "\"layers\":[{\"digest\":\"" D "\",\"size\":-1}]}", NULL, "layer 1 of the manifest"},
+    {"huge layer",
+     "{\"schemaVersion\":2,\"config\":{\"digest\":\"" D "\",\"size\":2},\"layers\":"
+     "[{\"digest\":\"" D "\",\"size\":99999999999999}]}",
+     NULL, "more than"},
+    {"negative layer",
+     "{\"schemaVersion\":2,\"config\":{\"digest\":\"" D "\",\"size\":2},"
+     "\"layers\":[{\"digest\":\"" D "\",\"size\":-1}]}",
+     NULL, "layer 1 of the manifest"},
 };
 
 static void doc_table(void **state)
@@ -310,9 +319,12 @@ static void layout_refs(void **state)
         bool tag_counts;
         const char *digest;
     } cases[] = {
-        {"reg.io/app:v2", false, D2},     {"reg.io/app:v1", false, NULL},
-        {"reg.io/app:v1", true, D},       {"reg.io/other:v2", true, NULL},
-        {"unikraft.org/nginx:1.25", false, D2}, {"unikraft.org/nginx", false, NULL},
+        {"reg.io/app:v2", false, D2},
+        {"reg.io/app:v1", false, NULL},
+        {"reg.io/app:v1", true, D},
+        {"reg.io/other:v2", true, NULL},
+        {"unikraft.org/nginx:1.25", false, D2},
+        {"unikraft.org/nginx", false, NULL},
         {"any/thing@" D, false, D},
     };
 

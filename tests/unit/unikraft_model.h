@@ -11,11 +11,11 @@
 #define MODEL_TOKENS_MAX 5000
 
 struct model {
-    char *text;                       /* owns the words */
-    char *words[MODEL_TOKENS_MAX];    /* all, argv[0] first */
+    char *text;                    /* owns the words */
+    char *words[MODEL_TOKENS_MAX]; /* all, argv[0] first */
     size_t words_len;
-    size_t params_len;                /* words 1..params_len are parameters, if any "--" counted */
-    size_t args_at;                   /* index of the program's first argument */
+    size_t params_len; /* words 1..params_len are parameters, if any "--" counted */
+    size_t args_at;    /* index of the program's first argument */
 };
 
 static inline bool model_space(char c)
