@@ -11,7 +11,7 @@ HARD := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -fvisibility=hidden -I. $(WARN) -MMD -MP \
                -DUNIKUBELET_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
 CFLAGS  ?= -O2 -g
-LDFLAGS ?= -Wl,-z,relro,-z,now -pie
+LDFLAGS ?= -Wl,-z,relro,-z,now,--as-needed -pie
 LIBS    := $(shell pkg-config --libs $(PKGS)) -lpthread
 Q       := $(if $(V),,@)
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
@@ -72,6 +72,15 @@ $(BUILD)/fuzz/%: $(BUILD)/san/tests/fuzz/%.o $(BUILD)/san/tests/fuzz/main.o $(SA
 $(BUILD)/sim: $(SIM_SRC:%.c=$(BUILD)/san/%.o) $(SAN_OBJ)
 	$(Q)$(CC) $(SAN) $^ $(LIBS) -o $@
 
+## demo        everything from nothing: install, build, local cluster, a Pod that runs
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@tests/demo.py
+
+## test        check, lint and the end-to-end tests on a real control plane
+test: deps
+	@tests/test.sh
+
 ## check       unit tests, simulation and fuzz corpora, under ASan and UBSan
 check: unit sim fuzz-check
 unit: $(UNIT) $(PROGRAMS)
@@ -81,6 +90,40 @@ sim: $(BUILD)/sim
 fuzz-check: $(FUZZ)
 	@tests/run-fuzz.sh $(FUZZ)
 
+## fuzz        F=name: coverage-guided fuzzing with clang for SECONDS (60)
+fuzz:
+	@tests/fuzz/run $(F)
+
+## e2e         K=word: end-to-end tests whose names have the word
+e2e: all
+	@cd tests/e2e && python3 -m pytest -q -x $(if $(K),-k '$(K)')
+
+## bench       measure against peers in the same run; README's table and build/bench.json
+bench: all
+	@tests/bench/bench.py $(ROWS)
+
+## lint        arrows between folders, lengths, banned functions, format, warnings
+lint:
+	@tests/lint/run.sh
+
+## format      let clang-format have its way
+format:
+	@git ls-files '*.c' '*.h' | grep -v '^tests/guests' | xargs clang-format -i
+
+## cluster     build the local control plane's binary
+cluster:
+	@tests/cluster/build
+
+## guests      build the test guests and pack them as images
+guests:
+	@tests/guests/pack $(BUILD)/images
+
+## install     PREFIX (/usr/local): agent, shim
+PREFIX ?= /usr/local
+install: all
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/unikubelet $(BUILD)/unikubelet-shim
+
+## clean       remove build/
 clean:
 	rm -rf $(BUILD)
 
