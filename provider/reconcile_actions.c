@@ -11,9 +11,8 @@
 static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
 {
     struct container_observed *c = &pod->obs.containers[index];
-    char before[OBSERVED_ID_MAX];
+    const struct container_observed before = *c;
     char id[OBSERVED_ID_MAX];
-    str_copy(before, sizeof(before), c->id);
     r->ops->new_id(r->world, id);
     observe_starting(c, id);
     /* On disk before the machine exists: whatever happens now, it is found again. */
@@ -22,12 +21,17 @@ static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
         struct now now = r->ops->now(r->world);
         char text[OBSERVED_TEXT_MAX];
         str_fmt(text, sizeof(text), "cannot write the state directory: %s", strerror(-result));
-        observe_start_failed(c, "CreateContainerError", text, false, &now);
+        *c =
+            before; /* there was no attempt, and what the one before left is still to be put away */
+        if (c->machine == MACHINE_EXITED)
+            c->restart_ms = now.mono_ms + backoff_ms(1);
+        else
+            observe_start_failed(c, "CreateContainerError", text, false, &now);
         pod_event(r, pod, (int)index, true, "Failed", "Error: %s", text);
         return;
     }
-    if (before[0])
-        r->ops->put_away(r->world, pod, index, before);
+    if (before.id[0])
+        r->ops->put_away(r->world, pod, index, before.id);
     pod->told = TOLD_NOTHING;
     r->ops->launch(r->world, pod, index, id);
 }
@@ -141,7 +145,8 @@ static bool overwritten(const struct pod *pod)
     const char *seen = pod->spec->resource_version;
     size_t seen_len = strlen(seen);
     size_t acked_len = strlen(pod->acked_version);
-    bool older = seen_len != acked_len ? seen_len < acked_len : strcmp(seen, pod->acked_version) <= 0;
+    bool older =
+        seen_len != acked_len ? seen_len < acked_len : strcmp(seen, pod->acked_version) <= 0;
     return !older && (!ready->known || ready->status != pod->acked_ready);
 }
 
@@ -171,8 +176,7 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
         pod->status_due_ms = 0;
         return;
     }
-    pod_status(pod->spec, &pod->obs, pod->refused ? &pod->refusal : NULL, r->host_ip, now,
-               &status);
+    pod_status(pod->spec, &pod->obs, pod->refused ? &pod->refusal : NULL, r->host_ip, now, &status);
     if (status.keep_api) {
         /* Its end was reported by an agent that knew more. */
         pod->status_due_ms = 0;

@@ -102,6 +102,7 @@ static void seed_from_api(struct pod *pod)
     /* Also of one found without a record, whose start we could only guess. */
     if (spec->api_start_ms)
         pod->obs.start_ms = spec->api_start_ms;
+    observe_api_restarts(&pod->containers[0], spec->api_restart_count);
     for (int i = 0; i < _COND_MAX; i++) {
         if (pod->obs.conditions[i].known || !spec->api_conditions[i].known)
             continue;
@@ -347,8 +348,9 @@ void reconcile_deleted(struct reconcile *r, const char *uid, int http, const cha
     struct pod *pod = map_get(r->by_uid, uid);
     if (!pod)
         return;
-    /* 409: the name belongs to another uid by now. */
-    if ((http >= 200 && http < 300) || http == 404 || http == 409) {
+    /* 409: the name belongs to another uid, then the watch says that ours is gone; or the object
+     * was busy, then it is tried again. */
+    if ((http >= 200 && http < 300) || http == 404) {
         pod->obs.api_delete = API_DELETE_DONE;
     } else {
         struct log_ctx ctx = pod_log(pod);

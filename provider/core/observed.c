@@ -48,11 +48,19 @@ void observe_init(struct pod_observed *obs, const struct pod_spec *spec,
      * report over what the API server has. */
     obs->stopped_for_good = terminal;
     obs->terminal_acked = terminal;
-    /* Ran before and our own record is lost: go on counting where the API stands. */
-    if (spec->containers_len > 0 && spec->api_restart_count > 0) {
-        containers[0].attempt = spec->api_restart_count;
-        count_up(&containers[0].attempt);
-    }
+    if (spec->containers_len > 0)
+        observe_api_restarts(&containers[0], spec->api_restart_count);
+}
+
+void observe_api_restarts(struct container_observed *c, uint32_t count)
+{
+    bool unknown = c->attempt == 0 && !c->exit.valid && !c->last.valid;
+
+    if (c->machine == MACHINE_STARTING || c->machine == MACHINE_RUNNING || count <= c->attempt)
+        return; /* the number of what exists is known */
+    c->attempt = count;
+    if (unknown) /* that attempt is over, and its number taken */
+        count_up(&c->attempt);
 }
 
 void observe_image_pulling(struct container_observed *c)

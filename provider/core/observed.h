@@ -139,6 +139,9 @@ void observe_lost(struct container_observed *c, const struct container_spec *spe
 /* STARTING was saved, but the launch never happened: the agent died between the two. */
 void observe_never_started(struct container_observed *c);
 
+/* What the API holds as restartCount: ours never falls below it when a record was lost or old. */
+void observe_api_restarts(struct container_observed *c, uint32_t count);
+
 /* Back-off of contract 3.7: 10 s doubling to 300 s. failures >= 1. */
 uint64_t backoff_ms(uint32_t failures);
 #define BACKOFF_RESET_MS 600000u /* ran so long: the next crash counts as the first */

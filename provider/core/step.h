@@ -1,5 +1,6 @@
 /* The one decision: what is to be done for a Pod now. Total, idempotent (the same input twice gives
- * the same list), without hidden state. Each kubelet rule is a row of tests/unit/test_core_step.c. */
+ * the same list), without hidden state. Each kubelet rule is a row of tests/unit/test_core_step.c.
+ */
 #pragma once
 
 #include "provider/core/observed.h"

@@ -429,12 +429,14 @@ void host_reboot(struct sim *sim)
         struct sim_machine *machine = &sim->machines[i];
         if (machine->removed)
             continue;
-        sim->pods[machine->pod].forgiven = true;
         if (is_live(machine))
             machine->state = SIM_ENDED;
         machine->removed = true;
     }
     for (uint32_t i = 0; i < sim->pods_len; i++) {
+        /* A record says "starting" before the machine exists: then it may be lost or never was. */
+        if (sim->pods[i].record[0])
+            sim->pods[i].forgiven = true;
         if (sim->pods[i].net != SIM_NET_NONE)
             sim->pods[i].net = sim_chance(sim, 50) ? SIM_NET_NONE : SIM_NET_PARTIAL;
     }
