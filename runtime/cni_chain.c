@@ -169,10 +169,10 @@ struct cni_chain *cni_chain_start(struct uv_loop_s *loop, const struct cni_call 
     return chain;
 }
 
-void cni_chain_cancel(struct cni_chain *chain)
+void cni_chain_abandon(struct cni_chain *chain)
 {
     if (!chain)
         return;
-    cni_exec_cancel(chain->exec);
+    cni_exec_abandon(chain->exec);
     uv_close((uv_handle_t *)&chain->soon, on_closed);
 }

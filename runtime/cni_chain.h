@@ -30,5 +30,5 @@ typedef void (*cni_chain_done)(void *userdata, int result, const char *output, s
 /* One callback, never before it returned. Everything in call must live until then. */
 struct cni_chain *cni_chain_start(struct uv_loop_s *loop, const struct cni_call *call,
                                   cni_chain_done done, void *userdata);
-/* Kills the plugin under way; no callback. NULL is accepted. */
-void cni_chain_cancel(struct cni_chain *chain);
+/* No callback and no further plugin; the one under way runs on. NULL is accepted. */
+void cni_chain_abandon(struct cni_chain *chain);

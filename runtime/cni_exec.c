@@ -278,14 +278,8 @@ int cni_exec_start(struct uv_loop_s *loop, const struct cni_exec_spec *spec, cni
     return 0;
 }
 
-void cni_exec_cancel(struct cni_exec *exec)
+void cni_exec_abandon(struct cni_exec *exec)
 {
-    int status;
-
-    if (!exec || exec->finished)
-        return;
-    kill_group(exec);
-    close_handles(exec);
-    /* SIGKILL is on its way: should it not have ended yet, init reaps it after the agent's end. */
-    (void)spawn_reap(exec->pidfd, &status);
+    if (exec && !exec->finished)
+        close_handles(exec);
 }

@@ -29,5 +29,5 @@ typedef void (*cni_exec_done)(void *userdata, int result, const char *output, si
 /* Exactly one callback after 0, none after an error, never before it returned. Input is copied. */
 int cni_exec_start(struct uv_loop_s *loop, const struct cni_exec_spec *spec, cni_exec_done done,
                    void *userdata, struct cni_exec **ret, struct err *err);
-/* Kills the plugin and what it started; no callback. */
-void cni_exec_cancel(struct cni_exec *exec);
+/* Lets go of the plugin, which runs on: half a DEL is worse than a whole one. No callback. */
+void cni_exec_abandon(struct cni_exec *exec);

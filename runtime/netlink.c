@@ -23,6 +23,7 @@
 #define REQUEST_MAX 512
 #define ANSWER_MAX 65536 /* the kernel fills dumps up to 32 KiB a datagram */
 #define WAIT_SECONDS_MAX 10
+#define U32_KEYS_MAX 3
 
 struct request {
     _Alignas(NLMSG_ALIGNTO) unsigned char bytes[REQUEST_MAX];
@@ -377,18 +378,56 @@ static int add_ingress(struct netlink *nl, int index)
     return talk(nl, &request, NULL, NULL);
 }
 
-int netlink_redirect(struct netlink *nl, int from, int to)
+/* Begins a u32 filter with these keys (1 to 3); leaves its TCA_OPTIONS open, which *ret_nest closes. */
+static void begin_filter(struct request *request, int index, uint32_t prio,
+                         const struct tc_u32_key *keys, uint8_t keys_len, uint32_t *ret_nest)
 {
     const struct tcmsg header = {.tcm_family = AF_UNSPEC,
-                                 .tcm_ifindex = from,
+                                 .tcm_ifindex = index,
                                  .tcm_parent = TC_H_MAKE(TC_H_INGRESS, 0),
-                                 .tcm_info = TC_H_MAKE(1U << 16, __builtin_bswap16(ETH_P_ALL))};
+                                 .tcm_info =
+                                     TC_H_MAKE(prio << 16, __builtin_bswap16(ETH_P_ALL))};
+    const struct tc_u32_sel sel = {.flags = TC_U32_TERMINAL, .nkeys = keys_len};
+    unsigned char match[sizeof(sel) + U32_KEYS_MAX * sizeof(*keys)];
+
+    assert(keys_len <= U32_KEYS_MAX);
+    memcpy(match, &sel, sizeof(sel));
+    memcpy(match + sizeof(sel), keys, keys_len * sizeof(*keys));
+    request_begin(request, RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &header,
+                  sizeof(header));
+    add_text(request, TCA_KIND, "u32");
+    *ret_nest = begin_nest(request, TCA_OPTIONS);
+    add_attr(request, TCA_U32_SEL, match, sizeof(sel) + keys_len * sizeof(*keys));
+}
+
+/* Offsets count from the network header: the Ethernet header lies before it. */
+static int pass_echo(struct netlink *nl, int index, const unsigned char mac[6])
+{
+    const unsigned char group[] = {1, 0, 0, 0};
+    const unsigned char last[] = {mac[4], mac[5], 0, 0};
+    const unsigned char last_mask[] = {255, 255, 0, 0};
+    struct tc_u32_key keys[] = {{.off = -14}, {.off = -8, .mask = UINT32_MAX}, {.off = -4}};
+    const uint32_t class_id = 1; /* without an action a filter must have one */
+    struct request request;
+    uint32_t options;
+
+    memcpy(&keys[0].mask, group, 4);
+    memcpy(&keys[0].val, group, 4);
+    memcpy(&keys[1].val, mac, 4);
+    memcpy(&keys[2].mask, last_mask, 4);
+    memcpy(&keys[2].val, last, 4);
+    begin_filter(&request, index, 1, keys, 3, &options);
+    add_attr(&request, TCA_U32_CLASSID, &class_id, sizeof(class_id));
+    end_nest(&request, options);
+    return talk(nl, &request, NULL, NULL);
+}
+
+int netlink_redirect(struct netlink *nl, int from, int to, const unsigned char *echo_mac)
+{
     const struct tc_mirred mirred = {.action = TC_ACT_STOLEN,
                                      .eaction = TCA_EGRESS_REDIR,
                                      .ifindex = (uint32_t)to};
-    /* One key, all zero, compares nothing: all packets match. */
-    const struct tc_u32_sel sel = {.flags = TC_U32_TERMINAL, .nkeys = 1};
-    unsigned char match[sizeof(sel) + sizeof(struct tc_u32_key)] = {0};
+    const struct tc_u32_key all = {.mask = 0}; /* compares nothing */
     struct request request;
     uint32_t options;
     uint32_t actions;
@@ -396,14 +435,11 @@ int netlink_redirect(struct netlink *nl, int from, int to)
     uint32_t parms;
     int r = add_ingress(nl, from);
 
+    if (r == 0 && echo_mac)
+        r = pass_echo(nl, from, echo_mac);
     if (r < 0)
         return r;
-    memcpy(match, &sel, sizeof(sel));
-    request_begin(&request, RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &header,
-                  sizeof(header));
-    add_text(&request, TCA_KIND, "u32");
-    options = begin_nest(&request, TCA_OPTIONS);
-    add_attr(&request, TCA_U32_SEL, match, sizeof(match));
+    begin_filter(&request, from, 2, &all, 1, &options);
     actions = begin_nest(&request, TCA_U32_ACT);
     first = begin_nest(&request, 1); /* the actions are numbered from 1 */
     add_text(&request, TCA_ACT_KIND, "mirred");

@@ -33,5 +33,6 @@ int netlink_addr_add(struct netlink *nl, int index, bool v6, const void *addr, u
 int netlink_gateway(struct netlink *nl, int index, unsigned char ret_addr[4]);
 /* Everything that arrives on one interface leaves by the other: an ingress qdisc with one u32 filter
  * that matches all and redirects (`tc filter add dev FROM parent ffff: protocol all u32 match u32 0 0
- * action mirred egress redirect dev TO`). -EEXIST: it has an ingress qdisc. */
-int netlink_redirect(struct netlink *nl, int from, int to);
+ * action mirred egress redirect dev TO`). Except, when echo_mac is not NULL, group frames sent by
+ * that address: they are left to the namespace. -EEXIST: it has an ingress qdisc. */
+int netlink_redirect(struct netlink *nl, int from, int to, const unsigned char *echo_mac);

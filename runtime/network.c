@@ -75,30 +75,57 @@ static void run_step(struct net_job *job, network_work_fn step)
     finish(job);
 }
 
+static void run_chain(struct net_job *job, bool del);
+
+static void note_failure(struct net_job *job, int result, const struct err *err)
+{
+    if (job->result < 0)
+        return;
+    job->result = result;
+    job->err = *err;
+}
+
+static void on_add_chain(struct net_job *job, int result, const char *output, size_t output_len,
+                         const struct err *err)
+{
+    if (result < 0) {
+        note_failure(job, result, err);
+        run_step(job, network_step_undo);
+        return;
+    }
+    job->record.result = xstrndup(output, output_len);
+    run_step(job, network_step_join);
+}
+
+/* A DEL that failed runs once more: bridge 1.1 fails where a masquerading rule is gone already, but
+ * has removed the interface by then and is content the second time. After that namespace and record
+ * stay, so that the next network_del finds all it needs. */
+static void on_del_chain(struct net_job *job, int result, const struct err *err)
+{
+    const struct log_ctx ctx = {.uid = job->uid};
+
+    if (result == 0) {
+        run_step(job, network_step_clean);
+    } else if (!job->del_again && result != -ETIMEDOUT) {
+        log_debug(&ctx, "network", "DEL runs again: %s", err->text);
+        job->del_again = true;
+        run_chain(job, true);
+    } else {
+        note_failure(job, result, err);
+        finish(job);
+    }
+}
+
 static void on_chain(void *userdata, int result, const char *output, size_t output_len,
                      const struct err *err)
 {
     struct net_job *job = userdata;
 
     job->chain = NULL;
-    if (result < 0 && job->result == 0) {
-        job->result = result;
-        job->err = *err;
-    }
-    if (job->next_step == NET_ADD) {
-        if (result == 0) {
-            job->record.result = xstrndup(output, output_len);
-            run_step(job, network_step_join);
-        } else {
-            run_step(job, network_step_undo);
-        }
-        return;
-    }
-    /* A DEL that failed leaves namespace and record, so that the next one finds all it needs. */
-    if (result < 0)
-        finish(job);
+    if (job->next_step == NET_ADD)
+        on_add_chain(job, result, output, output_len, err);
     else
-        run_step(job, network_step_clean);
+        on_del_chain(job, result, err);
 }
 
 /* Set by the kubelet's runtimes too; IgnoreUnknown lets plugins accept those that they do not know. */

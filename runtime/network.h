@@ -27,6 +27,8 @@ struct network;
 
 int network_open(struct uv_loop_s *loop, const struct network_config *config, struct network **ret,
                  struct err *err);
+/* Drops what is under way, without callbacks; the next agent undoes it. The loop must turn once more
+ * for the memory to go. */
 void network_close(struct network *network);
 /* Whether Pods can get a network now; the text is for the Node's Ready condition. */
 int network_check(struct network *network, struct err *err);

@@ -30,6 +30,6 @@ int tap_create(const char *name, struct err *err);
 /* Takes the addresses off ifname and joins it to the tap both ways. Sets mac and mtu, and gateway
  * when it was "" and the namespace had a default route. */
 int tap_join(const char *ifname, const char *tap, struct network_result *net, struct err *err);
-/* Gives ifname its addresses back: plugins look for them on DEL (bridge's masquerading rules). No
- * such interface: success. */
+/* Gives ifname its addresses back: plugins look for them on DEL (bridge's masquerading rules).
+ * -ENODEV: no such interface. */
 int tap_unjoin(const char *ifname, const struct cni_result *result, struct err *err);

@@ -145,7 +145,7 @@ static void drop_jobs(struct net_job *job)
         struct net_job *next = job->next;
 
         network_work_cancel(job->work);
-        cni_chain_cancel(job->chain);
+        cni_chain_abandon(job->chain);
         network_job_free(job);
         job = next;
     }

@@ -66,6 +66,7 @@ struct net_job {
     struct network_work *work;
     struct cni_chain *chain;
     enum net_next next_step; /* set by the thread for the loop */
+    bool del_again;          /* the DEL chain failed once and runs a second time */
     int result;              /* the first failure */
     struct err err;
     char skipped[ERR_TEXT_MAX];

@@ -56,9 +56,11 @@ static bool same_boot(const struct net_job *job, const struct network_record *re
 static void prepare_add(struct net_job *job)
 {
     const struct network *network = job->network;
-    int r = network_current_list(network, has_host_ports(&job->record), &job->list,
-                                 &job->record.is_default, job->skipped, &job->err);
+    int r;
 
+    cni_list_free(TAKE(job->list)); /* that of what was undone */
+    r = network_current_list(network, has_host_ports(&job->record), &job->list,
+                             &job->record.is_default, job->skipped, &job->err);
     if (r == 0)
         r = cni_list_check(job->list, (const char *const *)network->bin_dirs,
                            network->bin_dirs_len, &job->err);
@@ -139,12 +141,14 @@ void network_step_join(void *userdata)
         job->next_step = NET_FINISH;
 }
 
-/* bridge's DEL removes the masquerading rules of the addresses that it finds on the interface: they
- * must be there again. When the namespace went without us (not by a reboot, which takes the rules
- * along) a stand-in carries them, for our own list only: other plugins get what the spec says. */
-static int restore_addresses(struct net_job *job, bool alive, const struct network_record *record,
+/* bridge's DEL removes the masquerading rules of the addresses that it finds on the interface, and
+ * none when there is no interface: they must be there again. Where namespace or interface went
+ * already (a DEL that failed half-way, or somebody else; not a reboot, which takes the rules along) a
+ * stand-in carries them, for our own list only: other plugins get what the spec says. */
+static int restore_addresses(struct net_job *job, const struct network_record *record,
                              struct err *err)
 {
+    bool stand_in = record->is_default && same_boot(job, record);
     struct cni_result result;
     int r;
 
@@ -153,18 +157,23 @@ static int restore_addresses(struct net_job *job, bool alive, const struct netwo
     r = cni_result_parse(record->result, strlen(record->result), CNI_IFNAME, &result, err);
     if (r < 0)
         return r;
-    if (alive) {
+    if (netns_alive(job->netns)) {
         r = netns_enter(job->netns, err);
-    } else if (record->is_default && same_boot(job, record)) {
+    } else if (stand_in) {
         r = netns_remove(job->netns, err);
         if (r == 0)
             r = netns_create(job->netns, err);
-        if (r == 0)
-            r = tap_create(CNI_IFNAME, err);
     } else {
         return 0;
     }
-    return r < 0 ? r : tap_unjoin(CNI_IFNAME, &result, err);
+    if (r == 0)
+        r = tap_unjoin(CNI_IFNAME, &result, err);
+    if (r == -ENODEV && stand_in) {
+        r = tap_create(CNI_IFNAME, err);
+        if (r == 0)
+            r = tap_unjoin(CNI_IFNAME, &result, err);
+    }
+    return r == -ENODEV ? 0 : r;
 }
 
 /* The list that ADD used, if it can be told; else the one that holds now. */
@@ -184,13 +193,14 @@ void network_step_undo(void *userdata)
     struct err err;
 
     /* Of an add that failed its own record counts: it is never older than the file. */
+    job->del_again = false;
     job->undoing = &job->record;
     if (!job->record.conf) {
         if (network_store_load(job->network->store_dir, job->uid, &job->old) == -EBADMSG)
             log_warn(&ctx, "network", "its record is unreadable: undone by what is known now");
         job->undoing = &job->old;
     }
-    if (restore_addresses(job, netns_alive(job->netns), job->undoing, &err) < 0)
+    if (restore_addresses(job, job->undoing, &err) < 0)
         log_warn(&ctx, "network", "%s: rules of CNI plugins may stay behind", err.text);
     cni_list_free(TAKE(job->list));
     if (list_to_undo(job, job->undoing) < 0) {

@@ -99,10 +99,13 @@ int tap_join(const char *ifname, const char *tap, struct network_result *net, st
     r = set_ipv6(ifname, false, err);
     if (r < 0)
         return r;
-    r = netlink_redirect(&nl, outer.index, inner.index);
+    /* A bridge port in hairpin mode sends the guest's own broadcasts back to it, which looks like a
+     * second holder of its address (IPv6 DAD, ARP probes). Unicast that comes back is wanted: a Pod
+     * that calls its own Service. */
+    r = netlink_redirect(&nl, outer.index, inner.index, outer.mac);
     if (r < 0)
         return failed(err, r, "redirect (ingress qdisc, u32, mirred)", ifname);
-    r = netlink_redirect(&nl, inner.index, outer.index);
+    r = netlink_redirect(&nl, inner.index, outer.index, NULL);
     if (r < 0)
         return failed(err, r, "redirect (ingress qdisc, u32, mirred)", tap);
     r = netlink_up(&nl, inner.index, outer.mtu);
@@ -123,8 +126,6 @@ int tap_unjoin(const char *ifname, const struct cni_result *result, struct err *
     if (r < 0)
         return failed(err, r, "open a netlink socket for", ifname);
     r = netlink_link(&nl, ifname, &outer);
-    if (r == -ENODEV)
-        return 0;
     if (r < 0)
         return failed(err, r, "find", ifname);
     for (size_t i = 0; i < result->addrs_len; i++) {
