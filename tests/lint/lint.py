@@ -347,8 +347,11 @@ def main(argv):
     for name in tree_files(args.root):
         if not name.endswith(TEXT_ENDINGS):
             continue
-        with open(os.path.join(args.root, name), encoding="utf-8", errors="replace") as file:
-            source = Source(name, file.read())
+        try:
+            with open(os.path.join(args.root, name), encoding="utf-8", errors="replace") as file:
+                source = Source(name, file.read())
+        except FileNotFoundError:
+            continue  # removed since it was listed
         report(name, *check_source(source))
         made = os.path.join(args.objects or "", name[:-2] + ".o")
         if args.objects and name.startswith(AGENT_FOLDERS) and name.endswith(".c") \
