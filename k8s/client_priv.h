@@ -1,5 +1,6 @@
 /* The inside of struct kube_client, shared by client.c (requests, retries), client_setup.c
- * (credentials, options), client_stream.c (watches) and fetch.c (images). Nobody else includes it. */
+ * (credentials, options), client_stream.c (watches) and fetch.c (images). Nobody else includes it.
+ */
 #pragma once
 
 #include "base/buf.h"
@@ -10,7 +11,7 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-#define REQUESTS_RUNNING_MAX 64    /* streams of one HTTP/2 connection; API servers allow 100 */
+#define REQUESTS_RUNNING_MAX 32    /* at once: more only costs memory and curl's walks over them */
 #define REQUESTS_WAITING_MAX 16384 /* one more is answered with -ENOBUFS */
 #define ANSWER_MAX (64u << 20)     /* bytes of one answer */
 #define CONNECT_MS_MAX 5000L       /* TCP and TLS */

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUFFER_BYTES 8192L /* curl's per transfer; the default of 16 KiB doubles a burst's memory */
+#define BUFFER_BYTES 4096L /* curl's for each transfer; the default is 16 KiB */
 
 /* "https://host:port/prefix" -> "host", "port" as in the URL; for CONNECT_TO. */
 static int split_server(const char *server, char **ret_host, char **ret_port, char **ret_rest)

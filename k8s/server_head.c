@@ -134,7 +134,7 @@ static int parse_request_line(char *line, struct head *head, int *ret_status)
     if (str_eq(version, "HTTP/1.1")) {
         head->minor = 1;
     } else if (!str_eq(version, "HTTP/1.0")) {
-        if (str_starts(version, "HTTP/"))
+        if (str_starts(version, "HTTP/") && strlen(version) == 8 && version[6] == '.')
             *ret_status = 505;
         return -EBADMSG;
     }

@@ -1,6 +1,7 @@
 /* List, then watch, for ever (contract 2). One stream at a time: a page of the list, or the watch.
- * What comes next is decided when the stream has ended; user code may stop the watch from inside any
- * callback, so each of them is followed by a look at w->stopped. Memory goes with the timer's close. */
+ * What comes next is decided when the stream has ended; user code may stop the watch from inside
+ * any callback, so each of them is followed by a look at w->stopped. Memory goes with the timer's
+ * close. */
 #include "k8s/watch.h"
 
 #include "base/clock.h"
@@ -23,6 +24,8 @@
 #define BACKOFF_FORGET_MS 120000u
 #define REFUSED_MS 300u        /* to twice that: nobody listens there, asking costs nothing ... */
 #define REFUSED_MS_MAX 300000u /* ... but for so long only */
+#define RELIST_MS 200u         /* at random: a new list after a good while needs no back-off ... */
+#define RELIST_FREE_MS 10000u  /* ... which is this since the last one */
 #define SHORT_WATCH_MS 1000u
 #define GARBAGE_MAX 3u       /* broken streams in a row until a new list is asked for */
 #define VERSION_MAX 128u     /* a resourceVersion is a number of 20 digits today */
@@ -62,6 +65,7 @@ struct watch {
     uint32_t backoff_ms;
     uint64_t backoff_at_ms;
     uint64_t refused_at_ms; /* 0: somebody listens */
+    uint64_t synced_at_ms;
     unsigned garbage;
     uint64_t reported_ms; /* 0: healthy */
 };
@@ -108,8 +112,9 @@ static void wait_ms(struct watch *w, uint64_t ms)
         (void)uv_timer_start(&w->timer, on_timer, ms, 0);
 }
 
-/* Contract 2: 800 ms doubling to 30 s, jitter 1.0, forgotten after two minutes. A refused connection
- * is asked for again sooner: a restarted API server finds its nodes back within a second. */
+/* Contract 2: 800 ms doubling to 30 s, jitter 1.0, forgotten after two minutes. A refused
+ * connection is asked for again sooner: a restarted API server finds its nodes back within a
+ * second. */
 static void back_off(struct watch *w, const struct kube_stream_end *end)
 {
     uint64_t now = clock_mono_ms();
@@ -258,6 +263,7 @@ static void on_list_end(void *userdata, const struct kube_stream_end *end)
         w->relist_told = false;
         w->list_fresh = false;
         w->garbage = 0;
+        w->synced_at_ms = clock_mono_ms();
         if (w->ops.on_synced)
             w->ops.on_synced(w->userdata);
     }
@@ -402,7 +408,12 @@ static void on_watch_end(void *userdata, const struct kube_stream_end *end)
     if (w->next == NEXT_BROKEN && ++w->garbage >= GARBAGE_MAX)
         must_relist(w);
     report(w, w->next == NEXT_NORMAL ? describe(end, text, sizeof(text)) : w->text);
-    back_off(w, end);
+    /* What follows a restart of the API server: everyone waits for the new list. */
+    if (!w->version[0] && w->garbage < GARBAGE_MAX && end->retry_after_s == 0 &&
+        w->began_ms - w->synced_at_ms > RELIST_FREE_MS)
+        wait_ms(w, client_random(RELIST_MS));
+    else
+        back_off(w, end);
 }
 
 static void begin_watch(struct watch *w)
