@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUFFER_BYTES 4096L /* curl's for each transfer; the default is 16 KiB */
 
 /* "https://host:port/prefix" -> "host", "port" as in the URL; for CONNECT_TO. */
 static int split_server(const char *server, char **ret_host, char **ret_port, char **ret_rest)
@@ -148,7 +147,8 @@ void client_prepare(struct kube_client *client, struct transfer *t, const char *
     (void)curl_easy_setopt(t->easy, CURLOPT_URL, url);
     free(url);
     t->connects = &client->stats.connections;
-    (void)curl_easy_setopt(t->easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+    /* CURLOPT_BUFFERSIZE stays alone: with sizes that differ between the streams of one HTTP/2
+     * connection, libcurl 7.88 writes past the smaller buffer. */
     (void)curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS_MAX);
     (void)curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, total_ms);
     (void)curl_easy_setopt(t->easy, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);

@@ -8,11 +8,11 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define FETCH_CONNECT_MS 10000u
 #define FETCH_STALL_MS 60000u
 #define FETCH_REDIRECTS_MAX 10L
-#define FETCH_BUFFER_BYTES 16384L
 #define HEADER_NAME_MAX 128
 
 struct fetch {
@@ -52,7 +52,8 @@ static void cancel(struct fetch *f)
 static void tell_headers(struct fetch *f)
 {
     struct curl_header *h = NULL;
-    char name[HEADER_NAME_MAX];
+    char name[HEADER_NAME_MAX], *value;
+    size_t len;
 
     if (f->headers_told || !f->ops.on_header)
         return;
@@ -61,7 +62,13 @@ static void tell_headers(struct fetch *f)
         (void)str_copy(name, sizeof(name), h->name);
         for (char *p = name; *p; p++)
             *p = (char)tolower((unsigned char)*p);
-        f->ops.on_header(f->userdata, name, h->value);
+        /* curl 7.88 leaves the line's end in an empty value. */
+        len = strlen(h->value);
+        while (len > 0 && strchr(" \t\r\n", h->value[len - 1]))
+            len--;
+        value = xstrndup(h->value, len);
+        f->ops.on_header(f->userdata, name, value);
+        free(value);
     }
 }
 
@@ -111,7 +118,6 @@ static void set_options(CURL *easy, const struct fetch_request *request)
     uint32_t connect_ms = request->connect_ms_max > 0 ? request->connect_ms_max : FETCH_CONNECT_MS;
 
     (void)curl_easy_setopt(easy, CURLOPT_URL, request->url);
-    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, FETCH_BUFFER_BYTES);
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     /* Less than a byte a second for so many seconds: curl counts whole ones. */
     (void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);

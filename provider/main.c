@@ -54,12 +54,6 @@ static void on_signal(uv_signal_t *handle, int signum)
     agent_stop(agent, 0);
 }
 
-void agent_stop(struct agent *agent, int code)
-{
-    agent->exit_code = code;
-    uv_stop(&agent->loop);
-}
-
 static int run(struct agent *agent, struct err *err)
 {
     int result = uv_loop_init(&agent->loop);

@@ -25,6 +25,12 @@
 
 #define PEM_FILE_MAX (1024 * 1024)
 
+void agent_stop(struct agent *agent, int code)
+{
+    agent->exit_code = code;
+    uv_stop(&agent->loop);
+}
+
 /* ---- this host ---- */
 
 static char *beside_program(const char *name)
