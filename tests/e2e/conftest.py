@@ -39,7 +39,7 @@ def cluster(request):
         cluster.open()
         Approver(cluster.kube).start()
         cluster.kubectl("apply", "-f", os.path.join(ROOT, "manifests", "runtimeclass.yaml"))
-        subprocess.run([REGISTRY, "up", directory], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([REGISTRY, "up", directory, "--auth"], check=True, stdout=subprocess.DEVNULL)
         yield cluster
     finally:
         cluster.close()
@@ -53,13 +53,14 @@ def cluster(request):
 @pytest.fixture(scope="session")
 def guests(cluster, tmp_path_factory):
     """name -> reference in the registry, of every image that tests/guests/pack makes: "hello" is
-    hello:v1, other tags are asked for as "hello:v2"."""
+    hello:v1, other tags are asked for as "hello:v2", its layout as "layout:hello"."""
     out = tmp_path_factory.mktemp("guests")
     subprocess.run([os.path.join(ROOT, "tests", "guests", "pack"), str(out)], check=True)
     found = {}
     for name in sorted(os.listdir(out)):
         with open(out / name / "index.json", encoding="utf-8") as file:
             entries = json.load(file)["manifests"]
+        found[f"layout:{name}"] = str(out / name)
         for entry in entries:
             tag = entry["annotations"]["org.opencontainers.image.ref.name"]
             image = cluster.push(f"{out / name}:{tag}", f"{name}:{tag}")

@@ -22,6 +22,7 @@ CLUSTER = os.path.join(ROOT, "tests", "cluster", "cluster")
 REGISTRY = os.path.join(ROOT, "tests", "cluster", "registry")
 NODE_NAME = "uk-0"
 REGISTRY_ADDRESS = f"{NODE_IP}:5000"
+TOKEN_REGISTRY = f"{NODE_IP}:5001"  # the same images, with bearer tokens
 SERVING = "kubernetes.io/kubelet-serving"
 SETTLE_SECONDS = 15      # after a Pod's object is gone, until nothing of it is left on the node
 SETTLE_STEP_SECONDS = 0.05
@@ -67,8 +68,8 @@ class Cluster:
             self._proxy.wait()
             self._proxy.stdout.close()
 
-    def popen(self, argv, where=CONTROL, **options):
-        return subprocess.Popen(self.spaces.prefix(where) + argv, env=self.env, **options)
+    def popen(self, argv, where=CONTROL, env=None, **options):
+        return subprocess.Popen(self.spaces.prefix(where) + argv, env=env or self.env, **options)
 
     def run(self, argv, where=CONTROL, check=True, seconds=60, **options):
         done = subprocess.run(self.spaces.prefix(where) + argv, env=self.env, check=False,
@@ -136,7 +137,9 @@ class Agent:
         self.config = {
             "nodeName": name, "nodeIP": NODE_IP,
             "bootstrapKubeconfig": cluster.spaces.path("bootstrap.kubeconfig"),
-            "insecureRegistries": [REGISTRY_ADDRESS],
+            "insecureRegistries": [REGISTRY_ADDRESS, TOKEN_REGISTRY, f"{NODE_IP}:5002",
+                                   f"{NODE_IP}:5999"],
+            "imageLayouts": [cluster.spaces.path("layouts", "offline")],
             "accel": os.environ.get("UNIKUBELET_ACCEL", "tcg"),
             "cgroup": cluster.spaces.cgroup, "cniConfDir": "/run/cni/net.d",
             "nodeStatusUpdateMilliseconds": 1000, "logLevel": "debug", **config}
@@ -151,18 +154,23 @@ class Agent:
         self.write_config()
         since = time.time()
         with open(self.log_path, "ab") as log:
+            env = {k: v for k, v in self.cluster.env.items() if k != "KUBECONFIG"}
             self.process = self.cluster.popen(
                 [os.path.join(self.build, "unikubelet"), f"--config={self.config_path}"], NODE,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=env)
         if ready:
             self.wait_ready(seconds)
         return time.time() - since
 
     def wait_ready(self, seconds=30):
-        try:
-            self.cluster.kube.wait("Node", self.name, node_ready, seconds=seconds)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\nthe agent's log ends:\n{self.log(40)}") from None
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.cluster.kube.wait("Node", self.name, node_ready, seconds=1)
+                break
+            except AssertionError as error:
+                if time.monotonic() > deadline or not self.running():
+                    raise AssertionError(f"{error}\nthe agent's log ends:\n{self.log(40)}") from None
         assert self.running(), f"the agent ended by itself; its log ends:\n{self.log(40)}"
 
     def running(self):
