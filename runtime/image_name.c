@@ -147,7 +147,9 @@ static int parse_repo(const char *text, const char *repo, const char *prefix,
     for (const char *p = repo; *p; p++)
         if (*p >= 'A' && *p <= 'Z')
             return refuse(text, ": repository name must be lowercase", err);
-    if (!repo_valid(repo) || strlen(prefix) + strlen(repo) >= IMAGE_REPO_MAX)
+    if (strlen(out->host) + 1 + strlen(prefix) + strlen(repo) > NAME_LEN_MAX)
+        return refuse(text, ": repository name must not be more than 255 characters", err);
+    if (!repo_valid(repo))
         return refuse(text, "", err);
     str_fmt(out->repo, sizeof(out->repo), "%s%s", prefix, repo);
     return 0;
@@ -159,8 +161,6 @@ static int parse_name(const char *text, const char *name, struct image_name *out
     const char *slash = strchr(name, '/');
     size_t host_len = slash ? (size_t)(slash - name) : 0;
 
-    if (strlen(name) > NAME_LEN_MAX)
-        return refuse(text, ": repository name must not be more than 255 characters", err);
     if (!slash || !names_host(name, host_len)) {
         str_copy(out->host, sizeof(out->host), "docker.io");
         return parse_repo(text, name, slash ? "" : "library/", out, err);

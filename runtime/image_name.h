@@ -8,7 +8,7 @@
 struct err;
 
 #define IMAGE_HOST_MAX 256
-#define IMAGE_REPO_MAX 280  /* the grammar's 255, and a prefix that the host's mapping adds */
+#define IMAGE_REPO_MAX 256  /* host and repository together: 255 */
 #define IMAGE_TAG_MAX 129   /* 128 and the NUL */
 #define IMAGE_DIGEST_MAX 72 /* "sha256:" and 64 hex digits */
 #define IMAGE_FULL_MAX (IMAGE_HOST_MAX + IMAGE_REPO_MAX + IMAGE_TAG_MAX + IMAGE_DIGEST_MAX + 4)
