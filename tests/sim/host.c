@@ -222,6 +222,12 @@ static void check_launch(struct sim *sim, const struct sim_pod *p, const struct 
         sim_fail(sim, "%s: launched after its end was reported", p->uid);
     if (p->forgiven || p->ends == 0)
         return;
+    for (uint32_t i = 0; i < sim->machines_len; i++) {
+        const struct sim_machine *machine = &sim->machines[i];
+        if (machine->pod == p->api.index && machine->state == SIM_ENDED &&
+            machine->attempt == pod->containers[0].attempt)
+            sim_fail(sim, "%s: attempt %u twice", p->uid, machine->attempt);
+    }
     if (p->restart_policy == RESTART_NEVER)
         sim_fail(sim, "%s: started again with policy Never", p->uid);
     if (p->restart_policy == RESTART_ON_FAILURE && p->last_exit == 0)
