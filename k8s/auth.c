@@ -147,9 +147,9 @@ static enum step wait_for(struct auth_check *check, const char *key, bool about_
         review->about_token = about_token;
         memcpy(review->key, key, sizeof(review->key));
         map_set(auth->reviews, key, review);
-        review->request = auth->calls->request(
-            auth->client, KUBE_POST, about_token ? TOKEN_PATH : ACCESS_PATH, body->data, body->len,
-            KUBE_RETRY, on_review, review);
+        review->request =
+            auth->calls->request(auth->client, KUBE_POST, about_token ? TOKEN_PATH : ACCESS_PATH,
+                                 body->data, body->len, KUBE_RETRY, on_review, review);
     }
     check->review = review;
     check->next = review->waiters;

@@ -20,13 +20,13 @@ struct kube_client;
 #define AUTH_TOKENS_MAX 1024
 #define AUTH_BAD_TOKENS_MAX 256 /* apart, so that guessing pushes no good token out */
 #define AUTH_ACCESS_MAX 4096
-#define AUTH_REVIEWS_MAX 64   /* at the API server at once */
-#define AUTH_CHECKS_MAX 512   /* waiting for them */
+#define AUTH_REVIEWS_MAX 64 /* at the API server at once */
+#define AUTH_CHECKS_MAX 512 /* waiting for them */
 
 /* Somebody with a name. Also what a TokenReview says. */
 struct auth_user {
     char *name;
-    char *uid;        /* NULL: none */
+    char *uid; /* NULL: none */
     char **groups;
     size_t groups_len;
     char *extra_json; /* an object's text, NULL: none */

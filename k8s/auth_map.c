@@ -12,11 +12,11 @@ static const struct {
     const char *subresource;
     bool or_proxy; /* a finer right that came later: the old one still does */
 } paths[] = {
-    {"/stats", "stats", false},           {"/metrics", "metrics", false},
-    {"/logs", "log", false},              {"/checkpoint", "checkpoint", false},
-    {"/statusz", "statusz", false},       {"/pods", "pods", true},
-    {"/runningpods", "pods", true},       {"/healthz", "healthz", true},
-    {"/configz", "configz", true},        {"/flagz", "configz", true},
+    {"/stats", "stats", false},     {"/metrics", "metrics", false},
+    {"/logs", "log", false},        {"/checkpoint", "checkpoint", false},
+    {"/statusz", "statusz", false}, {"/pods", "pods", true},
+    {"/runningpods", "pods", true}, {"/healthz", "healthz", true},
+    {"/configz", "configz", true},  {"/flagz", "configz", true},
 };
 
 /* Reaching into a Pod changes it, whatever the method: a WebSocket comes as GET, and nodes/proxy
@@ -35,7 +35,7 @@ static const char *verb_of(const char *method)
         const char *method;
         const char *verb;
     } verbs[] = {
-        {"GET", "get"},    {"HEAD", "get"},     {"POST", "create"},
+        {"GET", "get"},    {"HEAD", "get"},    {"POST", "create"},
         {"PUT", "update"}, {"PATCH", "patch"}, {"DELETE", "delete"},
     };
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {

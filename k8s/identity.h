@@ -1,5 +1,6 @@
-/* The node's own identity (contract 1.2, 1.6): client certificate by CSR from bootstrap credentials,
- * serving certificate by CSR or self-signed, both renewed when 70-90 % of their life has passed. */
+/* The node's own identity (contract 1.2, 1.6): client certificate by CSR from bootstrap
+ * credentials, serving certificate by CSR or self-signed, both renewed when 70-90 % of their
+ * life has passed. */
 #pragma once
 
 #include "k8s/kubeconfig.h"
@@ -29,8 +30,8 @@ struct identity_ops {
     void (*on_client)(void *userdata, const struct kube_config *config);
     /* A serving certificate (PEM chain, key); self_signed while the CSR waits for approval. */
     void (*on_serving)(void *userdata, const char *cert_pem, const char *key_pem, bool self_signed);
-    /* What is being waited for, for people: "CSR csr-x waits for approval". May come from inside of a
-     * client's callback: call nothing of identity here. */
+    /* What is being waited for, for people: "CSR csr-x waits for approval". May come from inside
+     * of a client's callback: call nothing of identity here. */
     void (*on_note)(void *userdata, const char *text);
 };
 
@@ -41,7 +42,8 @@ int identity_start(struct uv_loop_s *loop, const struct identity_config *config,
                    struct err *err);
 /* The client that serving CSRs go through, once there is one. NULL before that client is freed. */
 void identity_set_client(struct identity *identity, struct kube_client *client);
-/* The Node's addresses or names changed: a new self-signed certificate at once, a new CSR when wanted. */
+/* The Node's addresses or names changed: a new CSR when wanted, and meanwhile what is there goes on
+ * serving; else a new self-signed certificate. */
 void identity_set_serving_names(struct identity *identity, const char *const *ips, size_t ips_len,
                                 const char *const *names, size_t names_len);
 /* NULL is accepted; no callback afterwards. The loop must run on for the handles to close. */

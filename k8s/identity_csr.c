@@ -1,5 +1,5 @@
-/* POST, then watch the one object. A name that is taken already is ours from before a crash: it carries the
- * key's hash, and the certificate is checked against the key by the caller. */
+/* POST, then watch the one object. A name that is taken already is ours from before a crash: it
+ * carries the key's hash, and the certificate is checked against the key by the caller. */
 #include "k8s/identity_csr.h"
 
 #include "base/buf.h"
@@ -51,8 +51,8 @@ static void end(struct csr *csr, enum csr_end how, const char *text)
 static void note(struct csr *csr, const char *what)
 {
     char text[CSR_TEXT_MAX];
-    csr->ops.on_note(csr->userdata,
-                     str_fmt(text, sizeof(text), "CertificateSigningRequest %s %s", csr->name, what));
+    csr->ops.on_note(csr->userdata, str_fmt(text, sizeof(text), "CertificateSigningRequest %s %s",
+                                            csr->name, what));
 }
 
 /* Denied and Failed: the condition of that type, or NULL. */

@@ -1,5 +1,5 @@
-/* One CertificateSigningRequest from POST to certificate (contract 1.6). Knows neither files nor keys;
- * does not try again by itself: identity.c decides that. Inside of identity*.c. */
+/* One CertificateSigningRequest from POST to certificate (contract 1.6). Knows neither files nor
+ * keys; does not try again by itself: identity.c decides that. Inside of identity*.c. */
 #pragma once
 
 #include "k8s/auth_calls.h"

@@ -1,6 +1,6 @@
-/* One certificate: load or ask, tell, renew when 70 to 90 % of its life has passed (contract 1.6). The key is
- * saved before its request is sent, and the request's name comes from the key: after a crash the same
- * request is found again. */
+/* One certificate: load or ask, tell, renew when 70 to 90 % of its life has passed (contract
+ * 1.6). The key is saved before its request is sent, and the request's name comes from the key:
+ * after a crash the same request is found again. */
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -171,7 +171,8 @@ static void on_end(void *userdata, enum csr_end end, const char *text)
         back_off(part, PART_REFUSED_MS);
         break;
     case CSR_BROKEN:
-        /* Perhaps the identity is no longer taken, while the bootstrap credentials are: in turns. */
+        /* Perhaps the identity is no longer taken, while the bootstrap credentials are: in
+         * turns. */
         part->self_refused = !part->self_refused;
         back_off(part, 0);
         break;

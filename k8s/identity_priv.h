@@ -1,5 +1,5 @@
-/* Inside of identity*.c. identity.c is what others call; identity_part.c moves one certificate (client or
- * serving) from key to request to certificate to renewal. */
+/* Inside of identity*.c. identity.c is what others call; identity_part.c moves one certificate
+ * (client or serving) from key to request to certificate to renewal. */
 #pragma once
 
 #include "k8s/auth_calls.h"
@@ -10,11 +10,11 @@
 
 #include <uv.h>
 
-#define PART_BACKOFF_MS 2000        /* doubles to the maximum, with a quarter of jitter */
+#define PART_BACKOFF_MS 2000 /* doubles to the maximum, with a quarter of jitter */
 #define PART_BACKOFF_MS_MAX 32000
-#define PART_REFUSED_MS 300000      /* after "Denied": a new request right away would only annoy */
-#define PART_ATTEMPT_MS_MAX 900000  /* then the request is looked up, or made, again */
-#define PART_LOOK_MS_MAX 3600000    /* wall clocks are set and machines sleep: look again */
+#define PART_REFUSED_MS 300000     /* after "Denied": a new request right away would only annoy */
+#define PART_ATTEMPT_MS_MAX 900000 /* then the request is looked up, or made, again */
+#define PART_LOOK_MS_MAX 3600000   /* wall clocks are set and machines sleep: look again */
 #define SELF_SIGNED_DAYS 365
 
 struct part_kind {
@@ -42,8 +42,8 @@ struct part {
     bool self_signed;
     int64_t renew_at_ms; /* unix */
     uint32_t backoff_ms;
-    bool self_refused;   /* the identity was not enough to ask with: use the bootstrap credentials */
-    char *key_pem;       /* of the request under way */
+    bool self_refused; /* asking as itself was not enough: use the bootstrap credentials */
+    char *key_pem;     /* of the request under way */
     struct csr *csr;
     struct kube_client *client; /* opened for this request; the client part only */
 };

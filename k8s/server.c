@@ -43,8 +43,7 @@ static int listen_on(const struct server_config *config, int *ret_fd, uint16_t *
     int fd = socket(at.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int on = 1;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-        bind(fd, &at.any, len) < 0 || listen(fd, BACKLOG) < 0 ||
-        getsockname(fd, &at.any, &len) < 0)
+        bind(fd, &at.any, len) < 0 || listen(fd, BACKLOG) < 0 || getsockname(fd, &at.any, &len) < 0)
         return err_set(err, -errno, "cannot listen on %s port %u: %s", config->address,
                        (unsigned)config->port, strerror(errno));
     *ret_port = ntohs(at.any.sa_family == AF_INET ? at.v4.sin_port : at.v6.sin6_port);

@@ -9,18 +9,18 @@ struct server;
 struct server_request;
 
 #define SERVER_CONNECTIONS_MAX 512
-#define SERVER_STRANGERS_MAX 128        /* nobody authenticated yet; the oldest goes first */
-#define SERVER_QUEUE_MAX (256 * 1024)   /* bytes of a stream not yet taken by the peer */
+#define SERVER_STRANGERS_MAX 128            /* nobody authenticated yet; the oldest goes first */
+#define SERVER_QUEUE_MAX (256 * 1024)       /* bytes of a stream not yet taken by the peer */
 #define SERVER_REPLY_MAX (64 * 1024 * 1024) /* of a whole answer */
 #define SERVER_HEADERS_MAX 8
 #define SERVER_HANDSHAKE_MS_MAX 10000
-#define SERVER_HEAD_MS_MAX 10000        /* from a head's first byte to its last */
+#define SERVER_HEAD_MS_MAX 10000 /* from a head's first byte to its last */
 #define SERVER_BODY_MS_MAX 30000
-#define SERVER_IDLE_MS_MAX 90000        /* between requests, as the kubelet */
+#define SERVER_IDLE_MS_MAX 90000 /* between requests, as the kubelet */
 #define SERVER_AUTH_MS_MAX 15000
 #define SERVER_STALL_MS_MAX (4 * 3600 * 1000) /* a reader that stopped, as the kubelet */
-#define SERVER_REPLY_MS_MAX (5 * 60 * 1000) /* the same for a whole answer, which holds memory */
-#define SERVER_LINGER_MS_MAX 2000       /* for the peer to read a last answer */
+#define SERVER_REPLY_MS_MAX (5 * 60 * 1000)   /* the same for a whole answer, which holds memory */
+#define SERVER_LINGER_MS_MAX 2000             /* for the peer to read a last answer */
 
 struct server_config {
     const char *address; /* "0.0.0.0" */

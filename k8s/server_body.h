@@ -7,15 +7,15 @@
 #include <stdint.h>
 
 #define BODY_BYTES_MAX (1024 * 1024)
-#define BODY_LINE_MAX 256     /* a chunk's size with its extensions */
+#define BODY_LINE_MAX 256 /* a chunk's size with its extensions */
 #define BODY_TRAILER_MAX 8192
 
 enum body_state {
-    BODY_FIXED,         /* remaining bytes, then the end */
-    BODY_SIZE,          /* in a chunk's first line */
-    BODY_DATA,          /* in a chunk */
-    BODY_DATA_END,      /* at the CRLF after a chunk */
-    BODY_TRAILER,       /* after the last chunk: fields up to an empty line */
+    BODY_FIXED,    /* remaining bytes, then the end */
+    BODY_SIZE,     /* in a chunk's first line */
+    BODY_DATA,     /* in a chunk */
+    BODY_DATA_END, /* at the CRLF after a chunk */
+    BODY_TRAILER,  /* after the last chunk: fields up to an empty line */
     BODY_DONE,
 };
 

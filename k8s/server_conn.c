@@ -280,9 +280,9 @@ static bool take_head(struct server_conn *conn)
     struct head head;
     size_t used;
     int status = 400;
-    int r = conn->in.len ? head_parse(conn->in.data, conn->in.len, &conn->in_scanned, &head, &used,
-                                      &status)
-                         : -EAGAIN;
+    int r = conn->in.len
+                ? head_parse(conn->in.data, conn->in.len, &conn->in_scanned, &head, &used, &status)
+                : -EAGAIN;
     if (r == -EAGAIN) {
         if (conn->in.len && !conn->head_timed) {
             conn->head_timed = true;

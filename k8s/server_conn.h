@@ -42,12 +42,12 @@ struct server_conn {
     int events;       /* polled for */
     enum conn_state state;
     struct tls *tls;
-    bool known;        /* somebody authenticated on it */
-    bool head_timed;   /* the time for this head is running */
-    bool want_close;   /* after this answer */
-    bool again;        /* has work without waiting for the socket */
-    bool eof;          /* the peer will send no more */
-    bool push_stuck;   /* TLS must read before it can write */
+    bool known;      /* somebody authenticated on it */
+    bool head_timed; /* the time for this head is running */
+    bool want_close; /* after this answer */
+    bool again;      /* has work without waiting for the socket */
+    bool eof;        /* the peer will send no more */
+    bool push_stuck; /* TLS must read before it can write */
     struct buf in;
     size_t in_scanned;
     struct buf out;
@@ -58,7 +58,7 @@ struct server_conn {
 };
 
 enum request_state {
-    REQUEST_OPEN,   /* not answered */
+    REQUEST_OPEN, /* not answered */
     REQUEST_STREAM,
     REQUEST_ENDED,
 };
@@ -113,8 +113,8 @@ void server_request_free(struct server_request *request);
 
 /* server_conn.c */
 void conn_start(struct server *server, int fd);
-void conn_close(struct server_conn *conn); /* at once */
-void conn_arm(struct server_conn *conn);   /* polls for what the state needs */
+void conn_close(struct server_conn *conn);              /* at once */
+void conn_arm(struct server_conn *conn);                /* polls for what the state needs */
 void conn_timer(struct server_conn *conn, uint64_t ms); /* 0: none */
 uint64_t conn_stall_ms(const struct server_conn *conn);
 size_t conn_queued(const struct server_conn *conn);

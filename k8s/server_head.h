@@ -8,11 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HEAD_BYTES_MAX 32768  /* tokens and long exec command lines included */
+#define HEAD_BYTES_MAX 32768 /* tokens and long exec command lines included */
 #define HEAD_TARGET_MAX 16384
 #define HEAD_METHOD_MAX 16
 #define HEAD_FIELDS_MAX 100
-#define HEAD_QUERY_MAX 512    /* parameters: one for each word of an exec's command */
+#define HEAD_QUERY_MAX 512 /* parameters: one for each word of an exec's command */
 #define HEAD_PATH_MAX 4096
 
 struct head_field {

@@ -81,8 +81,7 @@ static bool is_field_text(const char *text)
 
 void server_add_header(struct server_request *request, const char *name, const char *value)
 {
-    if (request->headers_len == SERVER_HEADERS_MAX || !is_field_text(name) ||
-        !is_field_text(value))
+    if (request->headers_len == SERVER_HEADERS_MAX || !is_field_text(name) || !is_field_text(value))
         return;
     request->headers[request->headers_len].name = xstrdup(name);
     request->headers[request->headers_len++].value = xstrdup(value);

@@ -11,7 +11,7 @@
 #define PEER_TEXT_MAX 1024
 
 /* Intermediate CAs may be trusted as they are, as in Go's verifier: hence PARTIAL_CHAIN. */
-static bool verify(X509_STORE *store, X509 *leaf, STACK_OF(X509) *others)
+static bool verify(X509_STORE *store, X509 *leaf, STACK_OF(X509) * others)
 {
     X509_STORE_CTX *check = X509_STORE_CTX_new();
     if (!check)

@@ -8,7 +8,7 @@
 struct tls_context {
     unsigned refs;
     SSL_CTX *ssl;
-    BIO_METHOD *bio; /* outlives the SSL_CTX's own references: connections use it */
+    BIO_METHOD *bio;       /* outlives the SSL_CTX's own references: connections use it */
     X509_STORE *client_ca; /* NULL: no client certificates */
 };
 

@@ -30,7 +30,7 @@ static int no_password(char *text, int size, int writing, void *userdata)
 }
 
 /* Each PEM block must be a certificate: a key in a CA file is a mistake worth telling. */
-STACK_OF(X509) *x509_chain(const char *pem, size_t certs_max, struct err *err)
+STACK_OF(X509) * x509_chain(const char *pem, size_t certs_max, struct err *err)
 {
     size_t len = strlen(pem);
     if (len > X509_PEM_MAX) {

@@ -69,7 +69,7 @@ static int san_text(const struct x509_subject *subject, struct buf *out, struct 
     return 0;
 }
 
-static int push_ext(STACK_OF(X509_EXTENSION) *list, int nid, const char *value)
+static int push_ext(STACK_OF(X509_EXTENSION) * list, int nid, const char *value)
 {
     X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
     if (!ext || sk_X509_EXTENSION_push(list, ext) <= 0) {
@@ -106,7 +106,7 @@ int x509_csr(const char *key_pem, const struct x509_subject *subject, char **ret
     return 0;
 }
 
-static int add_exts(X509 *cert, STACK_OF(X509_EXTENSION) *list, const char *sans)
+static int add_exts(X509 *cert, STACK_OF(X509_EXTENSION) * list, const char *sans)
 {
     if (push_ext(list, NID_basic_constraints, "critical,CA:FALSE") < 0 ||
         push_ext(list, NID_key_usage, "critical,digitalSignature") < 0 ||

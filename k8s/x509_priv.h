@@ -31,12 +31,12 @@ static inline void cleanup_x509_req(X509_REQ **req)
     X509_REQ_free(*req);
 }
 
-static inline void cleanup_x509_list(STACK_OF(X509) **certs)
+static inline void cleanup_x509_list(STACK_OF(X509) * *certs)
 {
     sk_X509_pop_free(*certs, X509_free);
 }
 
-static inline void cleanup_extensions(STACK_OF(X509_EXTENSION) **list)
+static inline void cleanup_extensions(STACK_OF(X509_EXTENSION) * *list)
 {
     sk_X509_EXTENSION_pop_free(*list, X509_EXTENSION_free);
 }
@@ -49,7 +49,7 @@ static inline void cleanup_sans(GENERAL_NAMES **names)
 /* err gets "what: OpenSSL's first reason"; OpenSSL's queue is emptied. Returns code. */
 int x509_fail(struct err *err, int code, const char *what);
 /* The certificates of a PEM text, at least one and nothing else; owned by the caller. NULL: err. */
-STACK_OF(X509) *x509_chain(const char *pem, size_t certs_max, struct err *err);
+STACK_OF(X509) * x509_chain(const char *pem, size_t certs_max, struct err *err);
 EVP_PKEY *x509_key(const char *key_pem, struct err *err);
 /* A buffer's text, malloc'd. */
 char *x509_bio_text(BIO *bio);

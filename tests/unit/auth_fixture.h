@@ -1,6 +1,6 @@
-/* An API server of a few lines for TokenReview and SubjectAccessReview: a table of struct auth_calls
- * whose client is a struct fake_api. Answers come when fake_api_step is called. Its time stands still
- * until it is set. */
+/* An API server of a few lines for TokenReview and SubjectAccessReview: a table of struct
+ * auth_calls whose client is a struct fake_api. Answers come when fake_api_step is called. Its
+ * time stands still until it is set. */
 #pragma once
 
 #include "base/buf.h"
@@ -44,9 +44,8 @@ static inline void fake_api_init(struct fake_api *api)
     api->tail = &api->first;
 }
 
-static inline struct kube_request *fake_request(struct kube_client *client,
-                                                enum kube_method method, const char *path,
-                                                const char *body, size_t len,
+static inline struct kube_request *fake_request(struct kube_client *client, enum kube_method method,
+                                                const char *path, const char *body, size_t len,
                                                 enum kube_retry retry, kube_done done,
                                                 void *userdata)
 {
@@ -139,11 +138,11 @@ static inline void fake_api_step(struct fake_api *api)
             fake_token_review(request->body, &body);
         else
             fake_access_review(request->body, &body);
-        struct kube_answer answer = {.status = 201, .body = buf_str(&body), .len = body.len,
-                                     .reason = "", .text = ""};
+        struct kube_answer answer = {
+            .status = 201, .body = buf_str(&body), .len = body.len, .reason = "", .text = ""};
         if (api->down)
-            answer = (struct kube_answer){.result = -ECONNREFUSED, .body = "", .reason = "",
-                                          .text = "connection refused"};
+            answer = (struct kube_answer){
+                .result = -ECONNREFUSED, .body = "", .reason = "", .text = "connection refused"};
         if (!request->cancelled)
             request->done(request->userdata, &answer);
         buf_free(&body);

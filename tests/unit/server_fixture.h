@@ -1,5 +1,5 @@
-/* The HTTPS server over real sockets for tests: a bench with a fake API server behind it, and a client.
- * One thread: the client does not block and runs the server's loop while it waits. */
+/* The HTTPS server over real sockets for tests: a bench with a fake API server behind it, and a
+ * client. One thread: the client does not block and runs the server's loop while it waits. */
 #pragma once
 
 #include "auth_fixture.h"
@@ -119,14 +119,13 @@ static inline void open_bench(struct bench *b, bool anonymous)
     const struct x509_subject subject = {
         .common_name = "system:node:uk-0", .ips = ips, .ips_len = 1};
     assert_int_equal(x509_key_new(&b->key, &err), 0);
-    assert_int_equal(
-        x509_self_signed(b->key, &subject, clock_unix_ms(), 1, &b->cert, &err), 0);
+    assert_int_equal(x509_self_signed(b->key, &subject, clock_unix_ms(), 1, &b->cert, &err), 0);
     const struct server_config config = {.address = "127.0.0.1",
                                          .node_name = "uk-0",
                                          .client_ca_pem = b->ca.ca_pem,
                                          .anonymous = anonymous};
-    assert_int_equal(server_start_with(&b->loop, (struct kube_client *)(void *)&b->api,
-                                       &fake_calls, &config, handler, b, &b->server, &err),
+    assert_int_equal(server_start_with(&b->loop, (struct kube_client *)(void *)&b->api, &fake_calls,
+                                       &config, handler, b, &b->server, &err),
                      0);
     assert_int_equal(server_set_certificate(b->server, b->cert, b->key, &err), 0);
 }
@@ -261,7 +260,7 @@ static inline int client_status(struct client *c)
 }
 
 static inline int one(struct bench *b, const char *cert, const char *key, const char *method,
-               const char *path, const char *authorization, char *text, size_t size)
+                      const char *path, const char *authorization, char *text, size_t size)
 {
     struct client c;
     client_open(&c, b, cert, key);

@@ -285,8 +285,7 @@ static void test_bounds(void **state)
     struct auth_check *checks[AUTH_CHECKS_MAX];
     for (int i = 0; i < AUTH_CHECKS_MAX; i++)
         checks[i] = begin(auth, "Bearer token-admin", "GET", "/pods", &outcomes[i]);
-    assert_null(begin(auth, "Bearer token-admin", "GET", "/pods",
-                      &outcomes[AUTH_CHECKS_MAX]));
+    assert_null(begin(auth, "Bearer token-admin", "GET", "/pods", &outcomes[AUTH_CHECKS_MAX]));
     assert_int_equal(outcomes[AUTH_CHECKS_MAX].verdict.status, 429);
     for (int i = 0; i < AUTH_CHECKS_MAX; i++)
         auth_cancel(checks[i]);
@@ -298,9 +297,9 @@ static void test_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_map),        cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_verdicts),   cmocka_unit_test(test_anonymous_and_peer),
-        cmocka_unit_test(test_ages),       cmocka_unit_test(test_coalescing),
+        cmocka_unit_test(test_map),         cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_verdicts),    cmocka_unit_test(test_anonymous_and_peer),
+        cmocka_unit_test(test_ages),        cmocka_unit_test(test_coalescing),
         cmocka_unit_test(test_unavailable), cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

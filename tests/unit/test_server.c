@@ -183,14 +183,14 @@ static void test_setup_errors(void **state)
     open_bench(&b, false);
     struct server_config config = {
         .address = "127.0.0.1", .port = server_port(b.server), .node_name = "uk-0"};
-    assert_int_equal(server_start_with(&b.loop, NULL, &fake_calls, &config, handler, &b, &second,
-                                       &err),
-                     -EADDRINUSE);
+    assert_int_equal(
+        server_start_with(&b.loop, NULL, &fake_calls, &config, handler, &b, &second, &err),
+        -EADDRINUSE);
     assert_non_null(strstr(err.text, "cannot listen on 127.0.0.1 port"));
     config.address = "localhost";
-    assert_int_equal(server_start_with(&b.loop, NULL, &fake_calls, &config, handler, &b, &second,
-                                       &err),
-                     -EINVAL);
+    assert_int_equal(
+        server_start_with(&b.loop, NULL, &fake_calls, &config, handler, &b, &second, &err),
+        -EINVAL);
     close_bench(&b);
 }
 

@@ -1,5 +1,5 @@
-/* Streams with back-pressure, clients that go, swapped certificates under live connections, silent and slow
- * clients. */
+/* Streams with back-pressure, clients that go, swapped certificates under live connections,
+ * silent and slow clients. */
 #include "server_fixture.h"
 
 static void test_stream(void **state)
@@ -282,12 +282,9 @@ static void test_slow_clients(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_back_pressure),
-        cmocka_unit_test(test_gone_clients),
-        cmocka_unit_test(test_swap),
-        cmocka_unit_test(test_strangers),
-        cmocka_unit_test(test_slow_clients),
+        cmocka_unit_test(test_stream),       cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_gone_clients), cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_strangers),    cmocka_unit_test(test_slow_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
