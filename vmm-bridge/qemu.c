@@ -28,7 +28,7 @@
 #define RFLAGS_IF 0x200 /* interrupts enabled */
 
 static const char *const machines[] = {
-    [BOARD_MICROVM_NOACPI] = "microvm,acpi=off",
+    [BOARD_MICROVM_NOACPI] = "microvm,acpi=off,auto-kernel-cmdline=off",
     [BOARD_MICROVM_ACPI] = "microvm",
     [BOARD_PC] = "pc",
     [BOARD_Q35] = "q35",
