@@ -1,5 +1,5 @@
-/* HTTP for the image code behind base/fetch.h: same loop and multi handle as the API client, none of
- * its credentials, certificates or headers. Bodies are handed on as they arrive. */
+/* HTTP for the image code behind base/fetch.h: same loop and multi handle as the API client, none
+ * of its credentials, certificates or headers. Bodies are handed on as they arrive. */
 #include "base/fetch.h"
 
 #include "base/str.h"
