@@ -61,15 +61,19 @@ $(BUILD)/unikubelet-fakevmm: $(FAKE_SRC)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(FAKE_SRC) -o $@
 
-$(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(SAN_OBJ)
+# One archive, so that each test program takes only what it needs.
+$(BUILD)/libsan.a: $(SAN_OBJ)
+	@rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(BUILD)/libsan.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(SAN) $^ $(LIBS) -lcmocka -o $@
 
-$(BUILD)/fuzz/%: $(BUILD)/san/tests/fuzz/%.o $(BUILD)/san/tests/fuzz/main.o $(SAN_OBJ)
+$(BUILD)/fuzz/%: $(BUILD)/san/tests/fuzz/%.o $(BUILD)/san/tests/fuzz/main.o $(BUILD)/libsan.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(SAN) $^ $(LIBS) -o $@
 
-$(BUILD)/sim: $(SIM_SRC:%.c=$(BUILD)/san/%.o) $(SAN_OBJ)
+$(BUILD)/sim: $(SIM_SRC:%.c=$(BUILD)/san/%.o) $(BUILD)/libsan.a
 	$(Q)$(CC) $(SAN) $^ $(LIBS) -o $@
 
 ## demo        everything from nothing: install, build, local cluster, a Pod that runs

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "provider/agent.h"
+#include "provider/node.h"
 #include "provider/startup.h"
 
 #include <malloc.h>
@@ -54,6 +55,24 @@ static void on_signal(uv_signal_t *handle, int signum)
     agent_stop(agent, 0);
 }
 
+static void close_handle(uv_handle_t *handle, void *userdata)
+{
+    (void)userdata;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+/* Lets what is being closed close, and work in the pool end: nothing is left for a leak checker to
+ * wonder about. */
+static void close_loop(struct agent *agent)
+{
+    uv_prepare_stop(&agent->prepare);
+    uv_walk(&agent->loop, close_handle, NULL);
+    (void)uv_run(&agent->loop, UV_RUN_DEFAULT);
+    node_free(agent->node);
+    (void)uv_loop_close(&agent->loop);
+}
+
 static int run(struct agent *agent, struct err *err)
 {
     int result = uv_loop_init(&agent->loop);
@@ -73,6 +92,7 @@ static int run(struct agent *agent, struct err *err)
         result = agent->exit_code;
     }
     startup_end(agent);
+    close_loop(agent);
     return result;
 }
 

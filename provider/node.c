@@ -469,3 +469,12 @@ void node_stop(struct node *node)
     uv_timer_stop(&node->retry);
     uv_timer_stop(&node->status_timer);
 }
+
+void node_free(struct node *node)
+{
+    if (!node)
+        return;
+    buf_free(&node->body);
+    free(node->vmm_version);
+    free(node);
+}

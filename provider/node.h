@@ -9,5 +9,7 @@ struct node;
 struct node *node_start(struct agent *agent);
 /* Sends nothing more. */
 void node_stop(struct node *node);
+/* Once the loop has closed its handles. NULL is accepted. */
+void node_free(struct node *node);
 /* The server's port or certificate, images or conditions may have changed: compute the status now. */
 void node_touch(struct node *node);
