@@ -20,6 +20,7 @@
 #define ERROR_BODY_MAX 4096
 #define TOKEN_BODY_MAX (256 * 1024)
 #define TOKENS_MAX 1024
+#define TLS_HOSTS_MAX 256
 #define TOKEN_LIFE_S_DEFAULT 60 /* distribution's specification: when expires_in is absent */
 #define TOKEN_LIFE_S_MAX 3600
 #define TOKEN_EARLY_MS 5000 /* not used in its last seconds */
@@ -43,6 +44,7 @@ struct registry_call {
     void *userdata;
     struct fetch *fetch;
     enum call_state state;
+    char *host;
     char *url;
     char *method;
     char *accept;
@@ -65,7 +67,12 @@ static void token_free(struct token *token)
 void registry_init(struct registry *registry, const struct fetcher *fetcher,
                    const struct image_store_config *config)
 {
-    *registry = (struct registry){.fetcher = fetcher, .config = config, .tokens = map_new()};
+    *registry = (struct registry){
+        .fetcher = fetcher,
+        .config = config,
+        .tokens = map_new(),
+        .tls_hosts = map_new(),
+    };
 }
 
 /* Drops the tokens that are spent; all when that is not enough. */
@@ -89,7 +96,9 @@ void registry_done(struct registry *registry)
 {
     tokens_purge(registry, true);
     map_free(registry->tokens);
+    map_free(registry->tls_hosts);
     registry->tokens = NULL;
+    registry->tls_hosts = NULL;
 }
 
 static void token_keep(struct registry_call *call, char *authorization, int64_t life_s)
@@ -125,6 +134,7 @@ static void token_forget(struct registry_call *call)
 
 static void call_free(struct registry_call *call)
 {
+    free(call->host);
     free(call->url);
     free(call->method);
     free(call->accept);
@@ -247,6 +257,14 @@ static void fetch(struct registry_call *call, const char *url, const char *autho
     call->fetch = fetcher->start(fetcher->impl, &request, &fetch_ops, call);
 }
 
+/* Without credentials, or with a token from before. */
+static void send_first(struct registry_call *call)
+{
+    const struct token *token = token_find(call);
+
+    fetch(call, call->url, token ? token->authorization : NULL, token && !token->authorization);
+}
+
 static int start_token(struct registry_call *call, struct err *err)
 {
     const struct auth_challenge *challenge = &call->challenge;
@@ -296,6 +314,21 @@ static int take_token(struct registry_call *call, struct err *err)
     return 0;
 }
 
+/* A server that speaks TLS where plain HTTP is allowed says 400 to plain HTTP. */
+static bool retry_with_tls(struct registry_call *call, int status)
+{
+    char *plain = call->url;
+
+    if (status != 400 || call->state != CALL_PLAIN || !str_starts(plain, "http://"))
+        return false;
+    call->url = xasprintf("https://%s", plain + strlen("http://"));
+    free(plain);
+    if (map_len(call->registry->tls_hosts) < TLS_HOSTS_MAX)
+        (void)map_set(call->registry->tls_hosts, call->host, call->registry);
+    send_first(call);
+    return true;
+}
+
 static void on_done(void *userdata, int result, int status, const char *text)
 {
     struct registry_call *call = userdata;
@@ -303,6 +336,8 @@ static void on_done(void *userdata, int result, int status, const char *text)
     int r;
 
     call->fetch = NULL;
+    if (result == 0 && retry_with_tls(call, status))
+        return;
     if (result < 0) {
         r = err_set(&err, result, "failed to do request: %s \"%s\": %s",
                     call->state == CALL_TOKEN ? "GET" : call->method,
@@ -348,14 +383,16 @@ struct registry_call *registry_start(struct registry *registry,
 {
     struct registry_call *call = xcalloc(1, sizeof(*call));
     const char *host = image_name_api_host(request->name);
-    const struct token *token;
+    bool plain;
 
     call->registry = registry;
     call->ops = *ops;
     call->userdata = userdata;
     call->insecure = may_be_plain(registry->config, host);
-    call->url = xasprintf("%s://%s/v2/%s/%s", call->insecure ? "http" : "https", host,
-                          request->name->repo, request->path);
+    plain = call->insecure && !map_get(registry->tls_hosts, host);
+    call->host = xstrdup(host);
+    call->url = xasprintf("%s://%s/v2/%s/%s", plain ? "http" : "https", host, request->name->repo,
+                          request->path);
     call->method = xstrdup(request->method);
     call->accept = request->accept ? xstrdup(request->accept) : NULL;
     call->scope = xasprintf("repository:%s:pull", request->name->repo);
@@ -363,8 +400,7 @@ struct registry_call *registry_start(struct registry *registry,
     call->password = request->password ? xstrdup(request->password) : NULL;
     call->token_key = token_key(request);
     buf_init(&call->body, TOKEN_BODY_MAX);
-    token = token_find(call);
-    fetch(call, call->url, token ? token->authorization : NULL, token && !token->authorization);
+    send_first(call);
     return call;
 }
 

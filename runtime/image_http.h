@@ -13,7 +13,8 @@ struct registry_call;
 struct registry {
     const struct fetcher *fetcher;
     const struct image_store_config *config;
-    struct map *tokens; /* by host, repository and credentials */
+    struct map *tokens;    /* by host, repository and credentials */
+    struct map *tls_hosts; /* may be plain, but answered that they are not */
 };
 
 void registry_init(struct registry *registry, const struct fetcher *fetcher,

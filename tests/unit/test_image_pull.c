@@ -243,6 +243,24 @@ static void insecure(void **state)
     world_close(&w);
 }
 
+/* A loopback registry that speaks TLS: one 400, then HTTPS from the start. */
+static void loopback_tls(void **state)
+{
+    struct fake_route *plain;
+    struct pushed p;
+    struct world w;
+
+    (void)state;
+    world_open(&w);
+    push_kraft(&w, "https://127.0.0.1:5000/v2/app/", "v1", &p);
+    plain = fake_add(&w.fake, "GET", "http://127.0.0.1:5000/v2/app/manifests/v1", 400, "no", 2);
+    pull(&w, "127.0.0.1:5000/app:v1", IMAGE_ALWAYS);
+    assert_string_equal(w.reason, "");
+    assert_int_equal(plain->hits, 1);
+    assert_int_equal(w.fake.requests, 6);
+    world_close(&w);
+}
+
 static void answer(struct world *w, const char *url, int status, const char *body)
 {
     fake_add(&w->fake, "GET", url, status, body, strlen(body));
@@ -404,9 +422,9 @@ int main(void)
         cmocka_unit_test(moving_tag),   cmocka_unit_test(by_digest),
         cmocka_unit_test(shared),       cmocka_unit_test(bearer),
         cmocka_unit_test(basic),        cmocka_unit_test(plain_token_server),
-        cmocka_unit_test(insecure),     cmocka_unit_test(failures),
-        cmocka_unit_test(corrupt),      cmocka_unit_test(rotten_store),
-        cmocka_unit_test(foreign_refs),
+        cmocka_unit_test(insecure),     cmocka_unit_test(loopback_tls),
+        cmocka_unit_test(failures),     cmocka_unit_test(corrupt),
+        cmocka_unit_test(rotten_store), cmocka_unit_test(foreign_refs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
