@@ -92,6 +92,18 @@ static int resolve(const struct machine *m, const struct pod *pod, struct arena 
     return result < 0 ? err_spec(err, result, "%s", text) : 0;
 }
 
+/* Set by the image and left alone by the Pod: a guest may do without. */
+static bool is_images_own(const struct image *image, const struct key_value *pair)
+{
+    size_t len = strlen(pair->key);
+
+    for (size_t i = 0; i < image->env_len; i++)
+        if (strncmp(image->env[i], pair->key, len) == 0 && image->env[i][len] == '=' &&
+            str_eq(image->env[i] + len + 1, pair->value))
+            return true;
+    return false;
+}
+
 static int write_cmdline(const struct machine *m, const struct pod *pod,
                          const struct guest_ops *guest, struct arena *arena, struct buf *out,
                          struct err *err)
@@ -102,7 +114,9 @@ static int write_cmdline(const struct machine *m, const struct pod *pod,
         return result;
     struct guest_env *pairs = arena_array(arena, env.env_len + 1, sizeof(*pairs));
     for (size_t i = 0; i < env.env_len; i++)
-        pairs[i] = (struct guest_env){.key = env.env[i].key, .value = env.env[i].value};
+        pairs[i] = (struct guest_env){.key = env.env[i].key,
+                                      .value = env.env[i].value,
+                                      .optional = is_images_own(m->image, &env.env[i])};
     struct guest_net net = {0};
     if (m->net_up) {
         net.ip = m->net.ip;

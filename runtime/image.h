@@ -16,7 +16,8 @@ enum image_policy { IMAGE_ALWAYS, IMAGE_IF_NOT_PRESENT, IMAGE_NEVER };
  * Strings never NULL unless said. */
 struct image {
     const char *reference;  /* as asked for */
-    const char *digest;     /* "sha256:..": of the manifest, what kubectl shows as imageID */
+    const char *digest;     /* "sha256:..": of what the name refers to, an index or a manifest, as
+                             * containerd has it; kubectl shows it in imageID */
     const char *name;       /* repository without tag: imageID is name@digest */
     const char *kernel;     /* path, NULL when the image has none */
     const char *initrd;     /* path, NULL when it has none */
@@ -35,10 +36,14 @@ struct image {
 };
 
 struct image_store_config {
-    const char *dir;            /* everything of the store is below it */
-    const char *const *layouts; /* OCI image layout directories, searched first; may be empty */
+    const char *dir; /* everything of the store is below it */
+    /* OCI image layout directories, searched first; may be empty. An entry of index.json is found
+     * by its full name or digest; by its tag alone where the directory is named after the
+     * repository
+     * (.../nginx): otherwise any image's v1 would be this one's. */
+    const char *const *layouts;
     size_t layouts_len;
-    const char *const *insecure_registries; /* host[:port]: plain HTTP allowed */
+    const char *const *insecure_registries; /* host[:port]: plain HTTP allowed, as for loopback */
     size_t insecure_registries_len;
     const char *registry_ca_file; /* NULL: system */
 };
@@ -48,6 +53,8 @@ struct image_store;
 int image_store_open(struct uv_loop_s *loop, const struct fetcher *fetcher,
                      const struct image_store_config *config, struct image_store **ret,
                      struct err *err);
+/* Not from inside a callback. Ends all pulls without a callback; run the loop afterwards, so that a
+ * worker that is unpacking can clean up. */
 void image_store_close(struct image_store *store);
 
 struct image_pull; /* a pull under way */
