@@ -15,8 +15,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Plugins take locks (host-local's, iptables') and two cores are soon full: measured, more at once
- * makes no ADD earlier. */
+/* Half of a plugin's time is waiting (for the kernel's RCU, for host-local's and iptables' locks).
+ * Measured with the default list on two cores: 95 ms an ADD one by one, 45 ms at 4, 40 ms at 16. */
 #define PARALLEL_MAX 4
 
 static void advance(struct net_job *job);
@@ -47,8 +47,9 @@ static void finish(struct net_job *job)
 
     unlink_running(job);
     network->jobs_len--;
-    log_debug(&ctx, "network", "%s result=%d ms=%.1f", job->add ? "add" : "del", job->result,
-              (double)(clock_mono_ns() - job->begun_ns) / 1e6);
+    log_debug(&ctx, "network", "%s result=%d ms=%.1f cni_ms=%.1f", job->add ? "add" : "del",
+              job->result, (double)(clock_mono_ns() - job->begun_ns) / 1e6,
+              (double)job->cni_ns / 1e6);
     network_soon(network);
     job->done(job->userdata, job->result,
               job->add && job->result == 0 ? &job->record.net : NULL,
@@ -122,6 +123,7 @@ static void on_chain(void *userdata, int result, const char *output, size_t outp
     struct net_job *job = userdata;
 
     job->chain = NULL;
+    job->cni_ns += clock_mono_ns() - job->chain_ns;
     if (job->next_step == NET_ADD)
         on_add_chain(job, result, output, output_len, err);
     else
@@ -156,6 +158,7 @@ static void run_chain(struct net_job *job, bool del)
     free(job->cni_args);
     job->cni_args = make_args(job, record);
     call.args = job->cni_args;
+    job->chain_ns = clock_mono_ns();
     job->chain = cni_chain_start(network->loop, &call, on_chain, job);
 }
 

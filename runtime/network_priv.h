@@ -71,6 +71,8 @@ struct net_job {
     struct err err;
     char skipped[ERR_TEXT_MAX];
     uint64_t begun_ns;
+    uint64_t chain_ns; /* when the present CNI chain began */
+    uint64_t cni_ns;   /* spent in CNI chains */
 };
 
 /* Thread functions; userdata is the job. Each sets next_step, and result and err on failure. */
