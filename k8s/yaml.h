@@ -16,7 +16,7 @@ int yaml_load(const char *path, struct yaml_doc **ret, struct err *err);
 /* name appears in errors, as a path does: "name:12: ...". Duplicate keys are errors. */
 int yaml_parse(const char *name, const char *text, size_t len, struct yaml_doc **ret,
                struct err *err);
-/* NULL is accepted. (libyaml exports a yaml_doc_free of its own, and would call ours.) */
+/* NULL is accepted. (libyaml exports a yaml_free of its own, and would call ours.) */
 void yaml_doc_free(struct yaml_doc *doc);
 
 const struct yaml_node *yaml_root(const struct yaml_doc *doc); /* NULL: an empty document */

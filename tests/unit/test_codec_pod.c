@@ -1,0 +1,336 @@
+/* k8s/codec_pod.c: Pods as the API server sends them (contract appendix A and variants) into
+ * pod_spec, wrong types included. */
+#include "k8s/codec.h"
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+struct decoded {
+    struct arena *arena;
+    const struct pod_spec *pod;
+};
+
+static int decode(const char *text, struct decoded *ret, struct err *err)
+{
+    struct json *json = json_parse(text, strlen(text), err);
+    int r;
+
+    assert_non_null(json);
+    ret->arena = arena_new(2048);
+    ret->pod = NULL;
+    r = codec_pod(json, ret->arena, &ret->pod, err);
+    json_free(json); /* nothing may point into it */
+    return r;
+}
+
+static const char minimal[] =
+    "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"p2\",\"namespace\":"
+    "\"default\","
+    "\"uid\":\"d1f7\",\"resourceVersion\":\"1094\",\"generation\":1,"
+    "\"creationTimestamp\":\"2026-11-23T05:38:25Z\","
+    "\"managedFields\":[{\"manager\":\"x\",\"fieldsV1\":{\"f:spec\":{}}}]},"
+    "\"spec\":{\"volumes\":[{\"name\":\"kube-api-access-6l4n5\",\"projected\":{\"sources\":["
+    "{\"serviceAccountToken\":{\"expirationSeconds\":3607,\"path\":\"token\"}}],"
+    "\"defaultMode\":420}}],"
+    "\"containers\":[{\"name\":\"c\",\"image\":\"b\",\"resources\":{},\"volumeMounts\":[{\"name\":"
+    "\"kube-api-access-6l4n5\",\"readOnly\":true,\"mountPath\":\"/var/run/x\"}],"
+    "\"terminationMessagePath\":\"/dev/termination-log\",\"terminationMessagePolicy\":\"File\","
+    "\"imagePullPolicy\":\"Always\"}],\"restartPolicy\":\"Always\","
+    "\"terminationGracePeriodSeconds\":30,\"dnsPolicy\":\"ClusterFirst\","
+    "\"serviceAccountName\":\"default\",\"serviceAccount\":\"default\",\"nodeName\":\"uk-0\","
+    "\"securityContext\":{},\"schedulerName\":\"default-scheduler\",\"priority\":0,"
+    "\"enableServiceLinks\":true},\"status\":{\"phase\":\"Pending\",\"qosClass\":\"BestEffort\"}}";
+
+static void test_minimal(void **state)
+{
+    struct decoded d;
+
+    (void)state;
+    assert_int_equal(decode(minimal, &d, NULL), 0);
+    assert_string_equal(d.pod->uid, "d1f7");
+    assert_string_equal(d.pod->ns, "default");
+    assert_string_equal(d.pod->name, "p2");
+    assert_string_equal(d.pod->resource_version, "1094");
+    assert_int_equal(d.pod->generation, 1);
+    assert_int_equal(d.pod->created_ms, 1795412305000);
+    assert_int_equal(d.pod->deletion_ms, 0);
+    assert_string_equal(d.pod->node_name, "uk-0");
+    assert_string_equal(d.pod->service_account, "default");
+    assert_string_equal(d.pod->dns_policy, "ClusterFirst");
+    assert_null(d.pod->runtime_class);
+    assert_null(d.pod->hostname);
+    assert_int_equal(d.pod->grace_s, 30);
+    assert_int_equal(d.pod->features, 0);
+    assert_int_equal(d.pod->restart_policy, RESTART_ALWAYS);
+    assert_int_equal(d.pod->volumes_len, 1);
+    assert_true(d.pod->volumes[0].kube_api_access);
+    assert_int_equal(d.pod->containers_len, 1);
+    assert_string_equal(d.pod->containers[0].image, "b");
+    assert_int_equal(d.pod->containers[0].pull_policy, PULL_ALWAYS);
+    assert_int_equal(d.pod->containers[0].features, 0);
+    assert_int_equal(d.pod->containers[0].resources.cpu_request_milli, -1);
+    assert_int_equal(d.pod->containers[0].resources.memory_limit_bytes, -1);
+    assert_true(d.pod->containers[0].mounts[0].read_only);
+    assert_false(d.pod->containers[0].log_fallback);
+    assert_int_equal(d.pod->api_phase, PHASE_PENDING);
+    assert_int_equal(d.pod->api_qos, QOS_BEST_EFFORT);
+    assert_false(d.pod->api_scheduled);
+    assert_true(arena_bytes(d.arena) <= 2560);
+    arena_free(d.arena);
+}
+
+static const char full[] =
+    "{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\",\"generation\":3,"
+    "\"deletionTimestamp\":\"2026-11-23T05:00:30Z\",\"deletionGracePeriodSeconds\":7,"
+    "\"labels\":{\"a\":\"b\",\"c\":\"\"},\"annotations\":{\"x\":\"y\"}},"
+    "\"spec\":{\"runtimeClassName\":\"unikernel\",\"restartPolicy\":\"OnFailure\","
+    "\"terminationGracePeriodSeconds\":0,\"activeDeadlineSeconds\":60,\"priority\":-5,"
+    "\"hostname\":\"h\",\"subdomain\":\"s\",\"dnsPolicy\":\"None\","
+    "\"dnsConfig\":{\"nameservers\":[\"1.1.1.1\",\"8.8.8.8\"],\"searches\":[\"x.y\"]},"
+    "\"imagePullSecrets\":[{\"name\":\"s1\"},{\"name\":\"s2\"}],"
+    "\"overhead\":{\"cpu\":\"50m\",\"memory\":\"32Mi\"},"
+    "\"initContainers\":[{\"name\":\"i\",\"image\":\"x\",\"restartPolicy\":\"Always\"}],"
+    "\"containers\":[{\"name\":\"c\",\"image\":\"r/app:v1\",\"command\":[\"/a\",\"b c\"],"
+    "\"args\":[\"$(X)\"],\"workingDir\":\"/w\",\"stdin\":true,\"tty\":true,"
+    "\"imagePullPolicy\":\"Never\",\"terminationMessagePolicy\":\"FallbackToLogsOnError\","
+    "\"ports\":[{\"name\":\"http\",\"containerPort\":80,\"protocol\":\"TCP\"},"
+    "{\"containerPort\":53,\"hostPort\":5353,\"hostIP\":\"10.0.0.1\",\"protocol\":\"UDP\"}],"
+    "\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\"},"
+    "{\"name\":\"C\",\"valueFrom\":{\"fieldRef\":{\"apiVersion\":\"v1\",\"fieldPath\":"
+    "\"status.podIP\"}}},"
+    "{\"name\":\"D\",\"valueFrom\":{\"resourceFieldRef\":{\"containerName\":\"c\",\"resource\":"
+    "\"limits.memory\",\"divisor\":\"1Mi\"}}},"
+    "{\"name\":\"E\",\"valueFrom\":{\"resourceFieldRef\":{\"resource\":\"limits.cpu\","
+    "\"divisor\":\"0\"}}},"
+    "{\"name\":\"F\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"cm\",\"key\":\"k\","
+    "\"optional\":true}}},"
+    "{\"name\":\"G\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"se\",\"key\":\"k\"}}},"
+    "{\"name\":\"H\",\"valueFrom\":{\"fileKeyRef\":{\"volumeName\":\"v\",\"key\":\"k\"}}},"
+    "{\"name\":\"I\",\"valueFrom\":{\"newRef\":{}}}],"
+    "\"resources\":{\"requests\":{\"cpu\":\"250m\",\"memory\":\"64Mi\",\"ephemeral-storage\":"
+    "\"1Gi\"},\"limits\":{\"cpu\":\"1\",\"memory\":\"128Mi\"}}}],"
+    "\"volumes\":[{\"name\":\"v\",\"hostPath\":{\"path\":\"/x\",\"type\":\"\"}},{\"name\":\"e\","
+    "\"emptyDir\":{}},{\"name\":\"kube-api-access-x\",\"projected\":{\"sources\":[{\"secret\":{}}]}"
+    "},"
+    "{\"name\":\"none\"}]},"
+    "\"status\":{\"phase\":\"Running\",\"qosClass\":\"Burstable\",\"startTime\":"
+    "\"2026-11-23T05:00:00Z\",\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"True\","
+    "\"lastTransitionTime\":\"2026-11-23T05:00:00Z\"},{\"type\":\"Ready\",\"status\":\"False\"},"
+    "{\"type\":\"DisruptionTarget\",\"status\":\"True\"}],"
+    "\"containerStatuses\":[{\"name\":\"other\",\"restartCount\":9},{\"name\":\"c\","
+    "\"restartCount\":4}]}}";
+
+static void check_full_container(const struct container_spec *c)
+{
+    static const struct {
+        enum env_kind kind;
+        const char *name, *value, *ref, *divisor;
+        bool optional;
+    } env[] = {
+        {ENV_VALUE, "A", "1", NULL, NULL, false},
+        {ENV_VALUE, "B", "", NULL, NULL, false},
+        {ENV_FIELD, "C", "status.podIP", NULL, NULL, false},
+        {ENV_RESOURCE, "D", "limits.memory", "c", "1Mi", false},
+        {ENV_RESOURCE, "E", "limits.cpu", NULL, NULL, false},
+        {ENV_CONFIG_MAP, "F", "k", "cm", NULL, true},
+        {ENV_SECRET, "G", "k", "se", NULL, false},
+        {ENV_FILE, "H", "k", "v", NULL, false},
+        {ENV_UNKNOWN, "I", "", NULL, NULL, false},
+    };
+
+    assert_int_equal(c->env_len, sizeof(env) / sizeof(env[0]));
+    for (size_t i = 0; i < c->env_len; i++) {
+        assert_int_equal(c->env[i].kind, env[i].kind);
+        assert_string_equal(c->env[i].name, env[i].name);
+        assert_string_equal(c->env[i].value, env[i].value);
+        assert_true(str_eq(c->env[i].ref, env[i].ref));
+        assert_true(str_eq(c->env[i].divisor, env[i].divisor));
+        assert_int_equal(c->env[i].optional, env[i].optional);
+    }
+    assert_int_equal(c->command_len, 2);
+    assert_string_equal(c->command[1], "b c");
+    assert_int_equal(c->args_len, 1);
+    assert_string_equal(c->working_dir, "/w");
+    assert_true(c->stdin_open && c->tty && c->log_fallback);
+    assert_int_equal(c->pull_policy, PULL_NEVER);
+    assert_int_equal(c->ports_len, 2);
+    assert_string_equal(c->ports[0].name, "http");
+    assert_int_equal(c->ports[1].host_port, 5353);
+    assert_int_equal(c->ports[1].protocol, PROTOCOL_UDP);
+    assert_string_equal(c->ports[1].host_ip, "10.0.0.1");
+    assert_int_equal(c->resources.cpu_request_milli, 250);
+    assert_int_equal(c->resources.cpu_limit_milli, 1000);
+    assert_int_equal(c->resources.memory_limit_bytes, 128 << 20);
+    assert_int_equal(c->resources.ephemeral_request_bytes, 1 << 30);
+    assert_int_equal(c->resources.ephemeral_limit_bytes, -1);
+}
+
+static void test_full(void **state)
+{
+    struct decoded d;
+
+    (void)state;
+    assert_int_equal(decode(full, &d, NULL), 0);
+    check_full_container(&d.pod->containers[0]);
+    assert_int_equal(d.pod->deletion_ms, 1795410030000);
+    assert_int_equal(d.pod->deletion_grace_s, 7);
+    assert_string_equal(key_value_find(d.pod->labels, d.pod->labels_len, "a"), "b");
+    assert_string_equal(key_value_find(d.pod->annotations, d.pod->annotations_len, "x"), "y");
+    assert_string_equal(d.pod->runtime_class, "unikernel");
+    assert_int_equal(d.pod->restart_policy, RESTART_ON_FAILURE);
+    assert_int_equal(d.pod->grace_s, 0);
+    assert_int_equal(d.pod->active_deadline_s, 60);
+    assert_int_equal(d.pod->priority, -5);
+    assert_int_equal(d.pod->dns_servers_len, 2);
+    assert_string_equal(d.pod->dns_servers[1], "8.8.8.8");
+    assert_string_equal(d.pod->dns_searches[0], "x.y");
+    assert_int_equal(d.pod->pull_secrets_len, 2);
+    assert_string_equal(d.pod->pull_secrets[1], "s2");
+    assert_int_equal(d.pod->overhead_cpu_milli, 50);
+    assert_int_equal(d.pod->overhead_memory_bytes, 32 << 20);
+    assert_int_equal(d.pod->init_containers_len, 1);
+    assert_int_equal(d.pod->init_containers[0].features, CF_RESTART_POLICY);
+    assert_int_equal(d.pod->features, PF_ACTIVE_DEADLINE);
+    assert_int_equal(d.pod->volumes_len, 4);
+    assert_string_equal(d.pod->volumes[0].type, "hostPath");
+    assert_string_equal(d.pod->volumes[1].type, "emptyDir");
+    assert_false(d.pod->volumes[2].kube_api_access);
+    assert_string_equal(d.pod->volumes[3].type, "emptyDir");
+    assert_int_equal(d.pod->api_phase, PHASE_RUNNING);
+    assert_int_equal(d.pod->api_qos, QOS_BURSTABLE);
+    assert_int_equal(d.pod->api_start_ms, 1795410000000);
+    assert_true(d.pod->api_scheduled);
+    assert_int_equal(d.pod->api_restart_count, 4);
+    assert_true(d.pod->api_conditions[COND_SCHEDULED].known);
+    assert_int_equal(d.pod->api_conditions[COND_SCHEDULED].since_ms, 1795410000000);
+    assert_true(d.pod->api_conditions[COND_READY].known);
+    assert_false(d.pod->api_conditions[COND_READY].status);
+    assert_false(d.pod->api_conditions[COND_INITIALIZED].known);
+    arena_free(d.arena);
+}
+
+/* Members put into spec (or, with a leading '.', into the container) and the bits that they set. */
+static void test_features(void **state)
+{
+    static const struct {
+        const char *spec, *container, *annotations;
+        uint32_t pod_bits, container_bits;
+    } rows[] = {
+        {"", "", "", 0, 0},
+        {"\"hostNetwork\":true,", "", "", PF_HOST_NETWORK, 0},
+        {"\"hostNetwork\":false,\"hostPID\":true,\"hostIPC\":true,", "", "",
+         PF_HOST_PID | PF_HOST_IPC, 0},
+        {"\"shareProcessNamespace\":true,", "", "", PF_SHARE_PROCESS_NAMESPACE, 0},
+        {"\"ephemeralContainers\":[{\"name\":\"d\"}],", "", "", PF_EPHEMERAL_CONTAINERS, 0},
+        {"\"ephemeralContainers\":[],\"resourceClaims\":[{}],", "", "", PF_RESOURCE_CLAIMS, 0},
+        {"\"os\":{\"name\":\"windows\"},", "", "", PF_OS_NOT_LINUX, 0},
+        {"\"os\":{\"name\":\"linux\"},\"hostUsers\":true,", "", "", 0, 0},
+        {"\"hostUsers\":false,", "", "", PF_USER_NAMESPACE, 0},
+        {"\"securityContext\":{\"windowsOptions\":{}},", "", "", PF_WINDOWS_OPTIONS, 0},
+        {"\"resources\":{\"limits\":{\"cpu\":\"1\"}},", "", "", PF_POD_RESOURCES, 0},
+        {"\"readinessGates\":[{\"conditionType\":\"x\"}],", "", "", PF_READINESS_GATES, 0},
+        {"", "", "\"kubernetes.io/config.mirror\":\"h\"", PF_MIRROR, 0},
+        {"", ",\"livenessProbe\":{},\"readinessProbe\":{},\"startupProbe\":{}", "", 0,
+         CF_LIVENESS_PROBE | CF_READINESS_PROBE | CF_STARTUP_PROBE},
+        {"", ",\"lifecycle\":{\"postStart\":{},\"preStop\":{}}", "", 0,
+         CF_POST_START | CF_PRE_STOP},
+        {"", ",\"envFrom\":[{}],\"volumeDevices\":[{}]", "", 0, CF_ENV_FROM | CF_VOLUME_DEVICES},
+        {"", ",\"envFrom\":[],\"securityContext\":{\"privileged\":true}", "", 0, CF_PRIVILEGED},
+        {"", ",\"securityContext\":{\"privileged\":false}", "", 0, 0},
+        {"", ",\"restartPolicyRules\":[{}]", "", 0, CF_RESTART_POLICY},
+        {"", ",\"resources\":{\"limits\":{\"hugepages-2Mi\":\"2Mi\",\"a.b/gpu\":\"1\"}}", "", 0,
+         CF_HUGEPAGES | CF_EXTENDED_RESOURCES},
+        {"", ",\"resources\":{\"limits\":{\"hugepages-2Mi\":\"0\",\"a.b/gpu\":\"0\"}}", "", 0, 0},
+        {"", ",\"resources\":{\"claims\":[{\"name\":\"x\"}]}", "", 0, CF_RESOURCE_CLAIMS},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char *text = xasprintf("{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\","
+                               "\"annotations\":{%s}},\"spec\":{%s\"containers\":[{\"name\":\"c\","
+                               "\"image\":\"i\"%s}]}}",
+                               rows[i].annotations, rows[i].spec, rows[i].container);
+        struct decoded d;
+
+        assert_int_equal(decode(text, &d, NULL), 0);
+        assert_int_equal(d.pod->features, rows[i].pod_bits);
+        assert_int_equal(d.pod->containers[0].features, rows[i].container_bits);
+        arena_free(d.arena);
+        free(text);
+    }
+}
+
+static void test_unusable(void **state)
+{
+    static const struct {
+        const char *text, *want; /* NULL: usable */
+    } rows[] = {
+        {"{}", "a Pod without uid"},
+        {"[]", "a Pod without uid"},
+        {"{\"metadata\":{\"uid\":\"u\"}}", "a Pod without name"},
+        {"{\"metadata\":{\"uid\":\"u\",\"name\":5}}", "a Pod without name"},
+        {"{\"metadata\":{\"uid\":\"u\",\"name\":\"p\"}}", "a Pod without namespace"},
+        {"{\"metadata\":{\"uid\":\"u\",\"name\":\"p\",\"namespace\":\"n\"}}",
+         "Pod n/p has no container"},
+        {"{\"metadata\":{\"uid\":\"u\",\"name\":\"p\",\"namespace\":\"n\"},\"spec\":{"
+         "\"containers\":"
+         "{}}}",
+         "Pod n/p has no container"},
+        {"{\"metadata\":{\"uid\":\"u\",\"name\":\"p\",\"namespace\":\"n\"},\"spec\":{"
+         "\"containers\":"
+         "[7]}}",
+         "Pod n/p has a container without a name"},
+        /* Wrong types count as absent. */
+        {"{\"metadata\":{\"uid\":\"u\",\"name\":\"p\",\"namespace\":\"n\",\"labels\":[1],"
+         "\"annotations\":{\"a\":1},\"deletionTimestamp\":\"soon\"},\"spec\":{\"containers\":"
+         "[{\"name\":\"c\",\"env\":[1,{\"name\":2}],\"ports\":[{\"containerPort\":70000}],"
+         "\"command\":\"x\",\"resources\":{\"limits\":{\"cpu\":{},\"memory\":\"lots\"}}}],"
+         "\"volumes\":\"x\",\"priority\":99999999999},\"status\":7}",
+         NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct err err = {0};
+        struct decoded d;
+
+        assert_int_equal(decode(rows[i].text, &d, &err), rows[i].want ? -EINVAL : 0);
+        if (rows[i].want) {
+            assert_string_equal(err.text, rows[i].want);
+            assert_null(d.pod);
+        } else {
+            assert_int_equal(d.pod->deletion_ms, 1);
+            assert_int_equal(d.pod->deletion_grace_s, 30);
+            assert_int_equal(d.pod->containers[0].env_len, 0);
+            assert_int_equal(d.pod->containers[0].ports_len, 0);
+            assert_int_equal(d.pod->containers[0].resources.memory_limit_bytes, -1);
+            assert_int_equal(d.pod->api_phase, PHASE_UNKNOWN);
+        }
+        arena_free(d.arena);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_minimal),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_features),
+        cmocka_unit_test(test_unusable),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
