@@ -28,6 +28,7 @@ SIM_SRC  := $(wildcard tests/sim/*.c)
 
 PROGRAMS := $(BUILD)/unikubelet $(BUILD)/unikubelet-shim $(BUILD)/unikubelet-fakevmm
 
+.SECONDARY:
 .PHONY: all help deps demo test check unit sim fuzz-check fuzz e2e bench lint format cluster guests install clean
 all: $(PROGRAMS)
 

@@ -40,7 +40,8 @@ static void test_describe(void **state)
           .debug_exit = true,
           .name = "unik-1"},
          QEMU " -name unik-1 -nodefaults -no-user-config -display none -no-reboot"
-              " -M microvm,acpi=off -accel tcg,thread=single,tb-size=32 -cpu max,-apic"
+              " -M microvm,acpi=off,auto-kernel-cmdline=off"
+              " -accel tcg,thread=single,tb-size=32 -cpu max,-apic"
               " -global virtio-mmio.force-legacy=false -m 32 -smp 1"
               " -chardev stdio,id=con,signal=off -serial chardev:con"
               " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
