@@ -360,8 +360,8 @@ void startup_end(struct agent *agent)
     node_stop(agent->node);
     api_stop(agent);
     identity_stop(agent->identity);
+    server_stop(agent->server); /* ends the streams, which belong to endpoints */
     endpoints_free(agent->endpoints);
-    server_stop(agent->server);
     reconcile_free(agent->reconcile);
     events_free(agent->events);
     image_store_close(agent->images);
