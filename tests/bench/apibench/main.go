@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -34,7 +35,7 @@ func pod(name, node, image string, args []string) map[string]any {
 		"metadata": map[string]any{"name": name, "namespace": namespace, "labels": map[string]any{"bench": "true"}},
 		"spec": map[string]any{
 			"nodeName": node, "enableServiceLinks": false, "automountServiceAccountToken": false,
-			"terminationGracePeriodSeconds": 0,
+			"terminationGracePeriodSeconds": 30,
 			"tolerations":                   []any{map[string]any{"operator": "Exists"}},
 			"containers": []any{map[string]any{"name": "c", "image": image, "args": args,
 				"imagePullPolicy": "IfNotPresent"}},
@@ -61,15 +62,21 @@ func runningStatus(uid string) map[string]any {
 }
 
 type bench struct {
-	api   *client
-	node  string
-	null  string
-	image string
-	args  []string
+	api    *client
+	node   string
+	null   string
+	image  string
+	prefix string
+	args   []string
 }
 
-func (b *bench) remove(name string) {
-	b.api.must("DELETE", podPath(name), jsonType, map[string]any{"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0})
+// remove asks for a graceful end, which the agent finishes; the null kubelet's Pods just go.
+func (b *bench) remove(node, name string) {
+	options := map[string]any{"kind": "DeleteOptions", "apiVersion": "v1"}
+	if node == b.null {
+		options["gracePeriodSeconds"] = 0
+	}
+	b.api.must("DELETE", podPath(name), jsonType, options)
 }
 
 // next returns the next event for which want holds.
@@ -101,7 +108,7 @@ func (b *bench) once(node, name string, events <-chan event) float64 {
 	ready := next(events, func(e event) bool {
 		return e.Type == "MODIFIED" && e.Object.Metadata.Name == name && e.Object.Status.Phase == "Running" && e.Object.is("Ready")
 	})
-	b.remove(name)
+	b.remove(node, name)
 	next(events, func(e event) bool { return e.Type == "DELETED" && e.Object.Metadata.Name == name })
 	return float64(ready.at.Sub(start).Microseconds()) / 1000
 }
@@ -114,8 +121,8 @@ func (b *bench) latency(count int) any {
 	agentEvents := b.api.watch(ctx, "/api/v1/pods", podsOfNode+b.node)
 	var null, agent []float64
 	for i := 0; i < count; i++ {
-		null = append(null, b.once(b.null, fmt.Sprintf("null-%d", i), nullEvents))
-		agent = append(agent, b.once(b.node, fmt.Sprintf("agent-%d", i), agentEvents))
+		null = append(null, b.once(b.null, fmt.Sprintf("%s-null-%d", b.prefix, i), nullEvents))
+		agent = append(agent, b.once(b.node, fmt.Sprintf("%s-%d", b.prefix, i), agentEvents))
 	}
 	return map[string]any{"null_ms": null, "agent_ms": agent}
 }
@@ -176,16 +183,20 @@ func (b *bench) removeAll(count int, node, prefix string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	events := b.api.watch(ctx, "/api/v1/pods", podsOfNode+node)
-	go parallel(count, func(i int) { b.remove(fmt.Sprintf("%s-%d", prefix, i)) })
+	go parallel(count, func(i int) { b.remove(node, fmt.Sprintf("%s-%d", prefix, i)) })
 	for gone := 0; gone < count; gone++ {
 		next(events, func(e event) bool { return e.Type == "DELETED" })
 	}
 }
 
-// startup runs the agent's command line and waits for its Node to be Ready.
+// startup runs the agent's command line and waits for its Node to be Ready. A Node that exists is
+// marked first as the node lifecycle controller marks those that went silent, so that Ready can only
+// be the new agent's word.
 func (b *bench) startup(argv []string) any {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	b.api.must("PATCH", "/api/v1/nodes/"+b.node+"/status", patchType, map[string]any{"status": map[string]any{
+		"conditions": []any{map[string]any{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}}}})
 	events := b.api.watch(ctx, "/api/v1/nodes", "fieldSelector=metadata.name%3D"+b.node)
 	log, err := os.OpenFile(os.Getenv("AGENT_LOG"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -197,17 +208,24 @@ func (b *bench) startup(argv []string) any {
 	if err := command.Start(); err != nil {
 		fail("start: %v", err)
 	}
-	ready := next(events, func(e event) bool { return e.Type != "DELETED" && e.at.After(start) && e.Object.is("Ready") })
+	ready := next(events, func(e event) bool { return e.Type != "DELETED" && e.Object.is("Ready") })
 	return map[string]any{"ms": float64(ready.at.Sub(start).Microseconds()) / 1000, "pid": command.Process.Pid}
 }
 
-// flaps counts changes of the Node's Pods for a while: MODIFIED, and those that lost Ready.
-func (b *bench) flaps(seconds int) any {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
+// flaps counts changes of the Node's Pods until standard input ends: MODIFIED, those that lost Ready,
+// and DELETED. "watching" says that nothing is missed from here on.
+func (b *bench) flaps() any {
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	modified, lost, deleted := 0, 0, 0
+	events := b.api.watch(ctx, "/api/v1/pods", podsOfNode+b.node)
 	fmt.Println("watching")
-	for e := range b.api.watch(ctx, "/api/v1/pods", podsOfNode+b.node) {
+	ended := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(ended)
+	}()
+	modified, lost, deleted := 0, 0, 0
+	count := func(e event) {
 		switch {
 		case e.Type == "DELETED":
 			deleted++
@@ -217,6 +235,20 @@ func (b *bench) flaps(seconds int) any {
 				lost++
 			}
 		}
+	}
+	for running := true; running; {
+		select {
+		case <-ended:
+			running = false
+		case e, open := <-events:
+			if !open {
+				fail("the watch ended")
+			}
+			count(e)
+		}
+	}
+	for len(events) > 0 {
+		count(<-events)
 	}
 	return map[string]any{"modified": modified, "lost_ready": lost, "deleted": deleted}
 }
@@ -228,15 +260,15 @@ func main() {
 	key := flag.String("key", "", "its key")
 	node := flag.String("node", "uk-0", "the agent's Node")
 	image := flag.String("image", "", "image of the Pods")
-	count := flag.Int("n", 100, "Pods, or seconds for flaps")
-	prefix := flag.String("prefix", "burst", "names of a burst's Pods")
+	count := flag.Int("n", 100, "Pods")
+	prefix := flag.String("prefix", "bench", "names of the Pods begin so")
 	http2 := flag.Bool("http2", true, "speak HTTP/2")
 	flag.Parse()
 	api, err := newClient(*server, *ca, *cert, *key, *http2)
 	if err != nil {
 		fail("%v", err)
 	}
-	b := &bench{api: api, node: *node, null: "null-0", image: *image}
+	b := &bench{api: api, node: *node, null: "null-0", image: *image, prefix: *prefix}
 	var result any
 	switch flag.Arg(0) {
 	case "null-node":
@@ -257,7 +289,7 @@ func main() {
 	case "startup":
 		result = b.startup(flag.Args()[1:])
 	case "flaps":
-		result = b.flaps(*count)
+		result = b.flaps()
 	default:
 		fail("commands: null-node latency burst burst-null remove remove-null startup flaps")
 	}
