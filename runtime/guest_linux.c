@@ -220,7 +220,7 @@ const struct guest_ops guest_linux = {
     .board = BOARD_MICROVM_ACPI,
     .stop = GUEST_STOP_POWERDOWN,
     .debug_exit = false,
-    .memory_mib_min = 64,
+    .memory_mib_min = 96, /* Debian's cloud kernel: 64 MiB die before the first line, 72 boot */
     .cmdline = linux_cmdline,
     .decode = linux_decode,
 };
