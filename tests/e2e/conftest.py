@@ -98,11 +98,12 @@ def space(request, cluster, agent, node, guests):  # pylint: disable=unused-argu
     """A namespace of the test's own; afterwards nothing of its Pods may be left on the node."""
     space = Space(cluster, guests, request.node.name)
     space.create()
+    logged = len(agent.log())
     yield space
     failed = request.node.name in request.session.stash.get(FAILED, [])
     if failed:
         print(space.describe())
-        print(f"--- the agent's log ends:\n{agent.log(80)}")
+        print(f"--- the agent's log ends:\n{agent.log()[logged:][-20000:]}")
     if not agent.running():
         agent.start()
     space.delete()

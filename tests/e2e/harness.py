@@ -26,6 +26,8 @@ TOKEN_REGISTRY = f"{NODE_IP}:5001"  # the same images, with bearer tokens
 SERVING = "kubernetes.io/kubelet-serving"
 SETTLE_SECONDS = 15      # after a Pod's object is gone, until nothing of it is left on the node
 SETTLE_STEP_SECONDS = 0.05
+# Records of Pods, CNI results, leases of addresses, unfinished downloads.
+POD_FILES = re.compile(r"unikubelet/pods/|unikubelet/net/(?!plugins$)|/\d+\.\d+\.\d+\.\d+$|/tmp/")
 MACHINES = re.compile(r"unikubelet-shim|unikubelet-fakevmm|qemu-system")
 
 
@@ -239,11 +241,8 @@ class Node:
         out += [f"netns {n}" for n in self._directories("run", "netns")]
         out += [f"instance {n}" for n in self._directories("run", "unikubelet", "i")]
         out += [f"log {n}" for n in self._directories("var", "log", "pods")]
-        state = self.path("node", "var", "lib", "unikubelet")
-        out += [f"state {n}" for n in self._files("var", "lib", "unikubelet")
-                if not self._is_images(n)] if os.path.isdir(state) else []
-        out += [f"address {n}" for n in self._files("var", "lib", "cni")
-                if re.search(r"/\d+\.\d+\.\d+\.\d+$", n)]
+        out += [f"file {n}" for n in self._files("var", "lib", ignore=("lock",))
+                if POD_FILES.search(n)]
         mounts = self.cluster.run(["cat", "/proc/self/mountinfo"], NODE).stdout
         out += [f"mount {line.split()[4]}" for line in mounts.splitlines()
                 if line.split()[4].startswith(("/run/netns/", "/run/unikubelet/",
@@ -251,11 +250,6 @@ class Node:
         out += [f"rule {r}" for r in self._rules()]
         out += [f"cgroup {c}" for c in self._cgroups()]
         return sorted(out)
-
-    @staticmethod
-    def _is_images(name):
-        part = name.split("/")[3:]
-        return part[0] in ("images", "identity", "pki", "cni", "store") or part[-1] == "lock"
 
     def _rules(self):
         rules = self.cluster.run(["iptables-save", "-t", "nat"], NODE).stdout
@@ -267,7 +261,7 @@ class Node:
             parent = os.path.join(root, self.cluster.spaces.cgroup)
             if os.path.isdir(parent):
                 found += [os.path.join(parent, n) for n in os.listdir(parent)
-                          if os.path.isdir(os.path.join(parent, n))]
+                          if n != "shims" and os.path.isdir(os.path.join(parent, n))]
         return found
 
     def bridge(self):

@@ -1,4 +1,5 @@
 """Pods of a test: making, finding, waiting, and what happened to them."""
+import contextlib
 import json
 import re
 
@@ -45,9 +46,16 @@ class Space:
         self.kube.wait("ServiceAccount", "default", lambda _: True, self.ns, seconds=30)
 
     def delete(self):
-        """Ends all Pods; the namespace itself goes in its own time."""
-        self.kube.delete("Namespace", self.ns)
+        """Ends all Pods; the namespace itself goes in its own time (the controller waits 5 s before
+        it even begins, so the Pods are deleted by us)."""
+        for item in self.kube.list("Deployment", self.ns):
+            self.kube.delete("Deployment", item["metadata"]["name"], self.ns)
+        for pod in self.pods():
+            if not pod["metadata"].get("ownerReferences"):
+                with contextlib.suppress(NotFound):
+                    self.delete_pod(pod["metadata"]["name"])
         self.kube.wait_all("Pod", self.ns, lambda pods: not pods, seconds=90)
+        self.kube.delete("Namespace", self.ns)
 
     def kubectl(self, *args, **options):
         return self.cluster.kubectl("-n", self.ns, *args, **options)
@@ -129,6 +137,11 @@ class Space:
         return self.cluster.http(f"http://{pod['status']['podIP']}:{port}{path}",
                                  "--retry", str(seconds), "--retry-all-errors",
                                  "--retry-max-time", str(seconds), seconds=seconds)
+
+    def tell(self, pod, path):
+        """A request that ends the guest: no answer is expected."""
+        self.cluster.run(["curl", "-s", "--max-time", "1",
+                          f"http://{pod['status']['podIP']}:8080{path}"], "node", check=False)
 
     def describe(self):
         lines = [f"--- Pods and events in {self.ns}:"]

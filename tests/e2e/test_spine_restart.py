@@ -75,7 +75,7 @@ def test_what_happened_while_the_agent_was_dead(space, agent, node):
     for pod in pods.values():
         space.http(pod)
     agent.kill9()
-    space.http(pods["ends"], "/exit?code=9")
+    space.tell(pods["ends"], "/exit?code=9")
     space.delete_pod("deleted")
     for name in ("forced", "again"):
         space.delete_pod(name, grace=0)

@@ -135,7 +135,7 @@ def test_logs_follow_until_the_guest_ends(space):
                                  stdout=-1, text=True)
     assert "booted" in follow.stdout.readline()
     space.http(pod, "/print?text=one")
-    space.http(pod, "/exit?code=4")
+    space.tell(pod, "/exit?code=4")
     rest, _ = follow.communicate(timeout=30)
     assert "one\n" in rest and rest.rstrip().endswith("main returned 4")
     assert follow.returncode == 0
@@ -199,13 +199,13 @@ def test_server_wants_credentials(cluster, agent):
 def test_status_is_posted_sparingly(space):
     """From binding to Ready: a kubelet posts three or four times, the tests allow two."""
     space.pod("quiet")
-    space.ready("quiet")
+    pod = space.ready("quiet")
+    created = pod["metadata"]["creationTimestamp"].rstrip("Z")
     path = f"{collection('Pod', space.ns)}/quiet/status"
     patches = []
     with open(space.cluster.spaces.path("audit.log"), encoding="utf-8") as log:
-        for line in log:
-            if path in line:
-                entry = json.loads(line)
-                if entry["verb"] == "patch" and entry["user"]["username"].startswith("system:node"):
-                    patches.append(entry["requestReceivedTimestamp"])
+        for entry in (json.loads(line) for line in log if path in line):
+            if entry["verb"] == "patch" and entry["requestReceivedTimestamp"] >= created \
+                    and entry["user"]["username"].startswith("system:node:"):
+                patches.append(entry["requestReceivedTimestamp"])
     assert 1 <= len(patches) <= 2, patches
