@@ -1,7 +1,7 @@
 /* cgroup v2 and v1 behind one set of calls. Limits that the kernel does not offer on this host are
- * left out (swap, mostly); a memory limit that cannot be set is an error, since a machine without it
- * could take the whole node. Sources: the kernel's cgroup-v1 and cgroup-v2 documentation; the CPU
- * shares and weights are the kubelet's, so that unikernels and containers share alike. */
+ * left out (swap, mostly); a memory limit that cannot be set is an error, since a machine without
+ * it could take the whole node. Sources: the kernel's cgroup-v1 and cgroup-v2 documentation; the
+ * CPU shares and weights are the kubelet's, so that unikernels and containers share alike. */
 #include "runtime/cgroup.h"
 
 #include "base/buf.h"
@@ -47,8 +47,8 @@ static bool in_list(const char *list, char separator, const char *word)
     return false;
 }
 
-
-/* Copies the space-separated field number n (from 0) of a line; false when it is absent or longer. */
+/* Copies the space-separated field number n (from 0) of a line; false when it is absent or longer.
+ */
 static bool field(const char *line, int n, char *ret, size_t size)
 {
     size_t len;
@@ -345,7 +345,8 @@ static int read_number(const struct cgroups *all, const char *controller, const 
     if (r < 0)
         return r;
     if (!key)
-        return field(buf_str(&text), 0, number, sizeof(number)) ? str_to_u64(number, ret) : -EBADMSG;
+        return field(buf_str(&text), 0, number, sizeof(number)) ? str_to_u64(number, ret)
+                                                                : -EBADMSG;
     for (const char *line = buf_str(&text); *line; line = next_line(line)) {
         char name[64];
 
@@ -422,8 +423,9 @@ void cgroup_kill(const struct cgroups *all, const char *id)
     char path[CGROUP_PATH_MAX];
 
     for (size_t i = 0; i < all->layout.len; i++) {
-        if (all->layout.version == 2 && make_path(all, i, id, "cgroup.kill", path,
-                                                  sizeof(path)) == 0 && write_text(path, "1") == 0)
+        if (all->layout.version == 2 &&
+            make_path(all, i, id, "cgroup.kill", path, sizeof(path)) == 0 &&
+            write_text(path, "1") == 0)
             continue;
         if (make_path(all, i, id, "cgroup.procs", path, sizeof(path)) == 0)
             kill_listed(path);

@@ -1,6 +1,6 @@
 /* A cgroup per machine, v2 or v1 (also hybrid hosts): memory, CPU and process limits, the OOM mark,
- * and usage for statistics. Knows names and files, not Pods. Called by instance.c; the processes put
- * themselves in (the shim's child, before it becomes the VMM). */
+ * and usage for statistics. Knows names and files, not Pods. Called by instance.c; the processes
+ * put themselves in (the shim's child, before it becomes the VMM). */
 #pragma once
 
 #include <stddef.h>
@@ -21,8 +21,8 @@ struct cgroup_limits {
 };
 
 struct cgroup_usage {
-    uint64_t cpu_ns;           /* since the machine started */
-    uint64_t memory_bytes;     /* all that is charged */
+    uint64_t cpu_ns;            /* since the machine started */
+    uint64_t memory_bytes;      /* all that is charged */
     uint64_t working_set_bytes; /* without inactive file pages, as kubelet counts */
 };
 

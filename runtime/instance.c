@@ -1,6 +1,7 @@
 /* The agent's handle on a running machine: one socket to its shim, watched on the loop. Starts in
  * instance_start.c, look-ups and removal in instance_find.c, the wait for dead processes in
- * instance_after.c. Called by provider. Every instance ends in instance_conclude or with its release. */
+ * instance_after.c. Called by provider. Every instance ends in instance_conclude or with its
+ * release. */
 #include "runtime/instance_priv.h"
 
 #include "base/cleanup.h"
@@ -99,8 +100,8 @@ void instances_close(struct instances *all)
 }
 
 static struct instance *new_instance(struct instances *all, const char *id,
-                                     const struct guest_ops *guest,
-                                     const struct instance_ops *ops, void *userdata)
+                                     const struct guest_ops *guest, const struct instance_ops *ops,
+                                     void *userdata)
 {
     struct instance *instance = xcalloc(1, sizeof(*instance));
 
@@ -188,7 +189,8 @@ void instance_release(struct instance *instance)
         free_instance(instance);
 }
 
-/* The reader wants the VMM's own words where it failed: they name the option or file that is wrong. */
+/* The reader wants the VMM's own words where it failed: they name the option or file that is wrong.
+ */
 static void explain_vmm_error(const char *stderr_tail, struct guest_exit *exit)
 {
     size_t len = strlen(stderr_tail);
@@ -504,8 +506,8 @@ int instance_stop(struct instance *instance)
     return 0;
 }
 
-/* The pidfd is the shim's for certain when its end of the socket is still open afterwards: a process
- * closes its files before its pid can be used again. */
+/* The pidfd is the shim's for certain when its end of the socket is still open afterwards: a
+ * process closes its files before its pid can be used again. */
 static void on_kill_timeout(uv_timer_t *timer)
 {
     struct instance *instance = timer->data;
@@ -539,9 +541,8 @@ int instance_pid(const struct instance *instance)
 
 int instance_usage(const struct instance *instance, struct cgroup_usage *ret)
 {
-    return instance->all->cgroups
-               ? cgroup_usage(instance->all->cgroups, instance->id, ret)
-               : -ENODEV;
+    return instance->all->cgroups ? cgroup_usage(instance->all->cgroups, instance->id, ret)
+                                  : -ENODEV;
 }
 
 void instances_set_accel(struct instances *all, enum vmm_accel accel)

@@ -1,6 +1,7 @@
-/* One running machine through its unikubelet-shim. The shim is started detached and outlives us; its
- * directory (below config.dir, named by the instance id) holds: shim.sock, control.sock, meta (key=
- * value lines), exit (written once, atomically, when the VMM ended), vmm.log (its standard error). */
+/* One running machine through its unikubelet-shim. The shim is started detached and outlives us;
+ * its directory (below config.dir, named by the instance id) holds: shim.sock, control.sock, meta
+ * (key= value lines), exit (written once, atomically, when the VMM ended), vmm.log (its standard
+ * error). */
 #pragma once
 
 #include "runtime/guest.h"
@@ -10,25 +11,25 @@ struct uv_loop_s;
 struct err;
 
 struct instance_config {
-    const char *dir;       /* /run/unikubelet/i */
-    const char *shim;      /* path of the binary */
+    const char *dir;  /* /run/unikubelet/i */
+    const char *shim; /* path of the binary */
     const struct vmm_ops *vmm;
     struct vmm_config vmm_config;
-    uint32_t vmm_uid;      /* the VMM runs as this user and group; 0: as the agent */
+    uint32_t vmm_uid; /* the VMM runs as this user and group; 0: as the agent */
     uint32_t vmm_gid;
-    const char *cgroup;    /* parent below each controller, "unikubelet"; NULL: no cgroups */
+    const char *cgroup; /* parent below each controller, "unikubelet"; NULL: no cgroups */
 };
 
 struct instances;
 struct instance;
 
 struct instance_spec {
-    const char *id;         /* 32 hex digits, unique for ever */
-    const char *pod_uid;    /* kept in meta, for re-adoption and orphan search */
+    const char *id;      /* 32 hex digits, unique for ever */
+    const char *pod_uid; /* kept in meta, for re-adoption and orphan search */
     const char *container;
     uint32_t attempt;
-    const char *netns;      /* path; NULL: no network */
-    const char *log_path;   /* CRI log file; directories are made */
+    const char *netns;    /* path; NULL: no network */
+    const char *log_path; /* CRI log file; directories are made */
     const struct guest_ops *guest;
     struct vmm_machine machine;
     uint64_t memory_limit_bytes; /* of the cgroup: guest and VMM; 0: none */
@@ -38,8 +39,8 @@ struct instance_spec {
 
 struct instance_end {
     struct guest_exit exit;
-    bool oom;            /* the machine's cgroup killed it */
-    int64_t started_ms;  /* unix */
+    bool oom;           /* the machine's cgroup killed it */
+    int64_t started_ms; /* unix */
     int64_t finished_ms;
 };
 

@@ -1,6 +1,6 @@
-/* What comes after a shim's last word. A shim of ours is reaped; when the connection broke without a
- * word, the processes of the machine are waited for, so that a next attempt finds the tap free, and
- * only then the instance is concluded. Every wait is for a pidfd, bounded by one timer. */
+/* What comes after a shim's last word. A shim of ours is reaped; when the connection broke without
+ * a word, the processes of the machine are waited for, so that a next attempt finds the tap free,
+ * and only then the instance is concluded. Every wait is for a pidfd, bounded by one timer. */
 #include "runtime/instance_priv.h"
 
 #include "base/cleanup.h"

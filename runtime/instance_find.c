@@ -22,8 +22,8 @@
 int instance_path(const struct instances *all, const char *id, const char *file, char *ret,
                   size_t size)
 {
-    int n = snprintf(ret, size, "%s/%s%s%s", all->config.dir, id, file ? "/" : "",
-                     file ? file : "");
+    int n =
+        snprintf(ret, size, "%s/%s%s%s", all->config.dir, id, file ? "/" : "", file ? file : "");
 
     return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
@@ -119,8 +119,7 @@ void instance_drop_group(struct instances *all, const char *id)
     group->next = all->stale;
     all->stale = group;
     if (!uv_is_active((uv_handle_t *)&all->group_timer))
-        (void)uv_timer_start(&all->group_timer, retry_groups, INSTANCE_GROUP_MS,
-                             INSTANCE_GROUP_MS);
+        (void)uv_timer_start(&all->group_timer, retry_groups, INSTANCE_GROUP_MS, INSTANCE_GROUP_MS);
 }
 
 void instance_forget_groups(struct instances *all)
@@ -133,8 +132,9 @@ void instance_forget_groups(struct instances *all)
     }
 }
 
-/* A group whose machine has no directory here is what a killed agent left, unless another agent with
- * another directory is just about to use it: hence the age. In use, it cannot be removed anyway. */
+/* A group whose machine has no directory here is what a killed agent left, unless another agent
+ * with another directory is just about to use it: hence the age. In use, it cannot be removed
+ * anyway. */
 static void sweep_one(void *userdata, const char *id)
 {
     struct instances *all = userdata;

@@ -9,20 +9,20 @@
 #include <uv.h>
 
 #define INSTANCE_PATH_MAX 512
-#define INSTANCE_BAD_MAX 32      /* directories set aside; more are removed */
-#define INSTANCE_KILL_MS 3000    /* a shim that did not end its VMM in so long is killed itself */
-#define INSTANCE_LOSS_MS 3000    /* wait for processes of a lost machine to be gone */
-#define INSTANCE_GROUP_MS 20     /* between tries to remove a cgroup that is still in use */
+#define INSTANCE_BAD_MAX 32   /* directories set aside; more are removed */
+#define INSTANCE_KILL_MS 3000 /* a shim that did not end its VMM in so long is killed itself */
+#define INSTANCE_LOSS_MS 3000 /* wait for processes of a lost machine to be gone */
+#define INSTANCE_GROUP_MS 20  /* between tries to remove a cgroup that is still in use */
 #define INSTANCE_GROUP_TRIES 500
-#define INSTANCE_GROUP_AGE_S 60  /* older cgroups without a directory are left-overs */
-#define INSTANCE_BACKLOG 8       /* connections waiting in a shim */
-#define INSTANCE_PIDS_MAX 160    /* threads of a VMM: its I/O pool has 64 at most */
+#define INSTANCE_GROUP_AGE_S 60 /* older cgroups without a directory are left-overs */
+#define INSTANCE_BACKLOG 8      /* connections waiting in a shim */
+#define INSTANCE_PIDS_MAX 160   /* threads of a VMM: its I/O pool has 64 at most */
 
 enum instance_state {
     INSTANCE_STARTING, /* the shim runs, the VMM does not execute yet as far as we know */
     INSTANCE_RUNNING,
-    INSTANCE_LOSING,   /* the shim's connection ended without a word: aftermath waits */
-    INSTANCE_ENDED,    /* the last callback was made, or is deferred */
+    INSTANCE_LOSING, /* the shim's connection ended without a word: aftermath waits */
+    INSTANCE_ENDED,  /* the last callback was made, or is deferred */
 };
 
 struct instance {

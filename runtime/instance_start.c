@@ -1,6 +1,6 @@
-/* Launching: everything between a spec and a running unikubelet-shim. The order makes every crash of
- * the agent harmless: directory and meta come first, the listening socket next, the shim last. Whoever
- * finds a meta without a listener and without an exit record knows that nothing runs. */
+/* Launching: everything between a spec and a running unikubelet-shim. The order makes every crash
+ * of the agent harmless: directory and meta come first, the listening socket next, the shim last.
+ * Whoever finds a meta without a listener and without an exit record knows that nothing runs. */
 #include "runtime/instance_priv.h"
 
 #include "base/buf.h"

@@ -1,7 +1,8 @@
 /* What the agent and unikubelet-shim say to each other: one struct per SOCK_SEQPACKET message, the
  * files both know in an instance's directory, and the descriptors that a new shim inherits. Plain
  * integers in host order: both ends are always on one host. A shim may be older than the agent, so
- * fields are only ever added before the text, which is found through text_at, never by its place. */
+ * fields are only ever added before the text, which is found through text_at, never by its place.
+ */
 #pragma once
 
 #include <stddef.h>
@@ -9,10 +10,10 @@
 
 #define SHIM_PROTO_VERSION 1
 #define SHIM_TEXT_MAX 512
-#define SHIM_AGENTS_MAX 4      /* connections at a time; a further one is closed at once */
-#define SHIM_INPUT_MAX 4096    /* bytes for the guest's console that wait in the shim */
-#define SHIM_TAIL_MAX 2048     /* last console bytes, kept for the exit record */
-#define SHIM_STDERR_MAX 512    /* last bytes of the VMM's standard error, kept for the exit record */
+#define SHIM_AGENTS_MAX 4   /* connections at a time; a further one is closed at once */
+#define SHIM_INPUT_MAX 4096 /* bytes for the guest's console that wait in the shim */
+#define SHIM_TAIL_MAX 2048  /* last console bytes, kept for the exit record */
+#define SHIM_STDERR_MAX 512 /* last bytes of the VMM's standard error, kept for the exit record */
 #define SHIM_VMM_LOG_MAX 65536 /* size of vmm.log */
 #define SHIM_RECORD_MAX 8192   /* size of the exit record */
 
@@ -23,9 +24,9 @@
 #define SHIM_FILE_EXIT "exit"            /* written by the shim, once, when all is over */
 #define SHIM_FILE_VMM_LOG "vmm.log"
 
-/* Descriptors of a starting shim. The agent binds shim.sock and hands the listening socket over: the
- * socket answers from the moment when the shim's process exists, so that an agent which starts while
- * a shim starts never takes the machine for lost. The first connection is inherited too. */
+/* Descriptors of a starting shim. The agent binds shim.sock and hands the listening socket over:
+ * the socket answers from the moment when the shim's process exists, so that an agent which starts
+ * while a shim starts never takes the machine for lost. The first connection is inherited too. */
 enum shim_fd {
     SHIM_FD_AGENT = 3,
     SHIM_FD_LISTEN = 4,
@@ -34,18 +35,18 @@ enum shim_fd {
 
 enum shim_type {
     /* Shim to agent. */
-    SHIM_STATUS = 1,     /* first message on each connection, and the answer to SHIM_CMD_STATUS */
-    SHIM_STARTED = 2,    /* the VMM executes */
-    SHIM_FAILED = 3,     /* it will never: value is a negative errno, text says why */
-    SHIM_EXITED = 4,     /* value: wait status; the exit record is on disk; tap and netns are free */
+    SHIM_STATUS = 1,  /* first message on each connection, and the answer to SHIM_CMD_STATUS */
+    SHIM_STARTED = 2, /* the VMM executes */
+    SHIM_FAILED = 3,  /* it will never: value is a negative errno, text says why */
+    SHIM_EXITED = 4,  /* value: wait status; the exit record is on disk; tap and netns are free */
     SHIM_INPUT_TAKEN = 5, /* answer to SHIM_CMD_INPUT: value bytes of it were queued */
     SHIM_INPUT_READY = 6, /* the queue is empty again after a SHIM_CMD_INPUT was cut */
-    SHIM_REOPENED = 7,   /* answer to SHIM_CMD_REOPEN: value is 0 or a negative errno */
+    SHIM_REOPENED = 7,    /* answer to SHIM_CMD_REOPEN: value is 0 or a negative errno */
     /* Agent to shim. */
     SHIM_CMD_KILL = 32,   /* value: signal for the VMM */
     SHIM_CMD_REOPEN = 33, /* open the log's path again: it was renamed */
     SHIM_CMD_STATUS = 34,
-    SHIM_CMD_INPUT = 35,  /* text: bytes for the guest's console */
+    SHIM_CMD_INPUT = 35, /* text: bytes for the guest's console */
 };
 
 enum shim_flag {
@@ -67,5 +68,6 @@ struct shim_msg {
 
 #define SHIM_MSG_HEAD offsetof(struct shim_msg, text)
 
-/* The exit record: key=value lines. The last line is SHIM_RECORD_END, so that a cut file is known. */
+/* The exit record: key=value lines. The last line is SHIM_RECORD_END, so that a cut file is known.
+ */
 #define SHIM_RECORD_END "end=1\n"

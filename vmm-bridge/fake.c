@@ -1,5 +1,5 @@
-/* The fake VMM's side of vmm_ops: see fakevmm/main.c for what it does. It is launched, watched, asked
- * and read like a real one, by the same shim and the same calls. */
+/* The fake VMM's side of vmm_ops: see fakevmm/main.c for what it does. It is launched, watched,
+ * asked and read like a real one, by the same shim and the same calls. */
 #include "vmm-bridge/vmm.h"
 
 #include "base/buf.h"

@@ -1,6 +1,6 @@
 /* QEMU behind vmm_ops: its command line for each board and accelerator, how its end reads, and its
- * control channel. The lines are those measured to work with QEMU 7.2 to 10 (docs/machines.md); what
- * probes the host is qemu_probe.c. */
+ * control channel. The lines are those measured to work with QEMU 7.2 to 10 (docs/machines.md);
+ * what probes the host is qemu_probe.c. */
 #include "vmm-bridge/qemu.h"
 
 #include "base/cleanup.h"
@@ -73,8 +73,9 @@ static void add_net(struct vmm_argv *argv, const struct vmm_machine *machine)
     (void)vmm_argv_add(argv, "-netdev");
     (void)vmm_argv_add(argv, "tap,id=n0,fd=%d", VMM_FD_TAP);
     (void)vmm_argv_add(argv, "-device");
-    (void)vmm_argv_add(argv, "%s,netdev=n0,mac=%s%s%s", mmio ? "virtio-net-device" : "virtio-net-pci",
-                       machine->mac, mtu, mmio ? "" : ",romfile=");
+    (void)vmm_argv_add(argv, "%s,netdev=n0,mac=%s%s%s",
+                       mmio ? "virtio-net-device" : "virtio-net-pci", machine->mac, mtu,
+                       mmio ? "" : ",romfile=");
 }
 
 static void add_channels(struct vmm_argv *argv)

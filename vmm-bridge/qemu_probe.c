@@ -34,8 +34,7 @@ struct run {
     int status;
 };
 
-static int start_run(struct run *run, const char *binary, const char *const *words,
-                     struct err *err)
+static int start_run(struct run *run, const char *binary, const char *const *words, struct err *err)
 {
     const char *const argv[] = {binary, words[0], words[1], NULL};
     CLEANUP(close) int writer = -1;
@@ -48,7 +47,8 @@ static int start_run(struct run *run, const char *binary, const char *const *wor
     writer = ends[1];
 
     const int fds[] = {-1, writer, writer};
-    const struct spawn spawn = {.path = binary, .argv = argv, .fds = fds, .fds_len = ARRAY_LEN(fds)};
+    const struct spawn spawn = {
+        .path = binary, .argv = argv, .fds = fds, .fds_len = ARRAY_LEN(fds)};
 
     return spawn_start(&spawn, &pid, &run->pidfd, err);
 }
@@ -203,8 +203,8 @@ static int choose_accel(const struct vmm_config *config, const char *accels,
     return 0;
 }
 
-static int judge(const struct vmm_config *config, const struct run *runs,
-                 enum vmm_accel *ret_accel, char **ret_version, struct err *err)
+static int judge(const struct vmm_config *config, const struct run *runs, enum vmm_accel *ret_accel,
+                 char **ret_version, struct err *err)
 {
     CLEANUP(free) char *version = qemu_parse_version(buf_str(&runs[ASK_VERSION].output));
     int r;

@@ -1,5 +1,5 @@
-/* The moving half of the QMP client: a pipe on the loop, one timer for the earliest deadline. What the
- * bytes mean is qmp_core.c's business. */
+/* The moving half of the QMP client: a pipe on the loop, one timer for the earliest deadline. What
+ * the bytes mean is qmp_core.c's business. */
 #include "vmm-bridge/qmp.h"
 
 #include "base/str.h"

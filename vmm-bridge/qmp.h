@@ -1,7 +1,7 @@
 /* A client of QEMU's machine protocol (QMP): one JSON object per line over a unix socket. In two
- * halves: the core turns bytes into answers and has no I/O, so that it can be fuzzed; the rest moves
- * bytes on the loop. A side channel: nothing of a machine's start waits for it. QEMU serves one
- * client at a time, so a connection is opened for a question and closed after the answer.
+ * halves: the core turns bytes into answers and has no I/O, so that it can be fuzzed; the rest
+ * moves bytes on the loop. A side channel: nothing of a machine's start waits for it. QEMU serves
+ * one client at a time, so a connection is opened for a question and closed after the answer.
  * Source: docs/interop/qmp-spec in QEMU's tree. Used by qemu.c only. */
 #pragma once
 
@@ -54,8 +54,8 @@ struct qmp_core {
     size_t calls_len;
     size_t sent; /* calls[0..sent) were written to out */
     struct qmp_call calls[QMP_CALLS_MAX];
-    struct buf in;  /* an unfinished line */
-    struct buf out; /* bytes for QEMU; the transport empties it */
+    struct buf in;      /* an unfinished line */
+    struct buf out;     /* bytes for QEMU; the transport empties it */
     qmp_event on_event; /* NULL: not wanted */
     void *event_userdata;
 };
@@ -63,7 +63,8 @@ struct qmp_core {
 void qmp_core_init(struct qmp_core *core);
 /* Pending calls must have been answered (qmp_core_fail). */
 void qmp_core_done(struct qmp_core *core);
-/* Takes bytes from QEMU. Negative when the stream makes no sense: all calls are answered with it. */
+/* Takes bytes from QEMU. Negative when the stream makes no sense: all calls are answered with it.
+ */
 int qmp_core_feed(struct qmp_core *core, const char *data, size_t len);
 /* -EBUSY: too many calls; -ENOTCONN. Then reply is not called. */
 int qmp_core_invoke(struct qmp_core *core, enum qmp_command command, qmp_reply reply,

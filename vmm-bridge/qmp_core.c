@@ -1,5 +1,5 @@
-/* The protocol half of the QMP client: states, one table of commands, bounded lines, and the promise
- * that every call is answered once. No I/O and no clock: see qmp.c for those. */
+/* The protocol half of the QMP client: states, one table of commands, bounded lines, and the
+ * promise that every call is answered once. No I/O and no clock: see qmp.c for those. */
 #include "vmm-bridge/qmp.h"
 
 #include "base/cleanup.h"

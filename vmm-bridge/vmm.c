@@ -1,5 +1,5 @@
-/* What all VMMs share: argument lists, names of accelerators, and the memory that a VMM needs beside
- * its guest's. */
+/* What all VMMs share: argument lists, names of accelerators, and the memory that a VMM needs
+ * beside its guest's. */
 #include "vmm-bridge/vmm.h"
 
 #include "base/buf.h"

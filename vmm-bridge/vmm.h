@@ -38,15 +38,15 @@ struct vmm_config {
 };
 
 struct vmm_machine {
-    const char *kernel; /* absolute paths, readable by the VMM's user */
-    const char *initrd; /* NULL: none */
+    const char *kernel;  /* absolute paths, readable by the VMM's user */
+    const char *initrd;  /* NULL: none */
     const char *cmdline; /* complete, as the guest kind wrote it */
     enum vmm_board board;
     uint32_t memory_mib;
     uint32_t cpus;
     const char *mac; /* NULL: no network device, and no VMM_FD_TAP */
     uint32_t mtu;
-    bool debug_exit; /* isa-debug-exit at 0x501 */
+    bool debug_exit;  /* isa-debug-exit at 0x501 */
     const char *name; /* shown in the process list; [A-Za-z0-9-] */
 };
 
@@ -63,9 +63,9 @@ int vmm_argv_add(struct vmm_argv *argv, const char *fmt, ...) __attribute__((for
 
 /* How the machine ended, as far as the VMM tells. */
 enum vmm_end {
-    VMM_END_CLEAN,    /* powered off, reset with no-reboot, or asked to quit */
-    VMM_END_CODE,     /* debug-exit: guest_code is what the guest wrote */
-    VMM_END_SIGNAL,   /* the VMM was killed: signal */
+    VMM_END_CLEAN,     /* powered off, reset with no-reboot, or asked to quit */
+    VMM_END_CODE,      /* debug-exit: guest_code is what the guest wrote */
+    VMM_END_SIGNAL,    /* the VMM was killed: signal */
     VMM_END_VMM_ERROR, /* the VMM itself failed, e.g. refused its arguments */
 };
 

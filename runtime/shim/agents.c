@@ -82,8 +82,7 @@ void agents_accept(struct shim *shim)
     if (fd < 0)
         return;
     index = find_place(shim);
-    if (index == SHIM_AGENTS_MAX ||
-        shim_watch(shim, fd, EPOLLIN, EV_AGENT + (uint32_t)index) < 0) {
+    if (index == SHIM_AGENTS_MAX || shim_watch(shim, fd, EPOLLIN, EV_AGENT + (uint32_t)index) < 0) {
         (void)close(fd);
         return;
     }

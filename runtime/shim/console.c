@@ -1,7 +1,7 @@
 /* The guest's console becomes a CRI log file: `<time> stdout F|P <text>`. Done here and not in the
- * agent, so that logs go on while the agent is away. A file that cannot be written costs text, never
- * the guest's progress. The format is the container runtime interface's, which node log collectors
- * read (contract 5.3). */
+ * agent, so that logs go on while the agent is away. A file that cannot be written costs text,
+ * never the guest's progress. The format is the container runtime interface's, which node log
+ * collectors read (contract 5.3). */
 #include "runtime/shim/shim.h"
 
 #include <errno.h>

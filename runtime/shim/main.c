@@ -1,5 +1,6 @@
-/* unikubelet-shim: starts one VMM, keeps what must outlive the agent, and records how the VMM ended.
- * Started by the agent (runtime/instance.c), never by people. One epoll loop, no timers but one. */
+/* unikubelet-shim: starts one VMM, keeps what must outlive the agent, and records how the VMM
+ * ended. Started by the agent (runtime/instance.c), never by people. One epoll loop, no timers but
+ * one. */
 #include "runtime/shim/shim.h"
 
 #include <errno.h>
@@ -152,8 +153,8 @@ static int parse_options(struct options *options, int argc, char **argv)
     return options->dir && optind < argc ? 0 : -EINVAL;
 }
 
-/* The shim leaves the agent's cgroups, so that whatever stops the agent there does not reach it. Off
- * the start's critical path, and best effort: it works without. */
+/* The shim leaves the agent's cgroups, so that whatever stops the agent there does not reach it.
+ * Off the start's critical path, and best effort: it works without. */
 static void leave_cgroups(const struct options *options)
 {
     for (size_t i = 0; i < options->shim_cgroups_len; i++) {
@@ -233,9 +234,8 @@ static bool read_console(struct shim *shim)
     n = read(shim->machine.console_out, console->in, sizeof(console->in));
     if (n > 0) {
         console_feed(console, (size_t)n, unix_now_ns());
-        shim->silence_ms = console_waits(console)
-                               ? clock_ns(CLOCK_MONOTONIC) / 1000000 + CONSOLE_IDLE_MS
-                               : 0;
+        shim->silence_ms =
+            console_waits(console) ? clock_ns(CLOCK_MONOTONIC) / 1000000 + CONSOLE_IDLE_MS : 0;
         return true;
     }
     if (n == 0 || errno != EAGAIN) {

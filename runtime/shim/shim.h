@@ -1,7 +1,7 @@
 /* Inside of unikubelet-shim, the small static parent of one VMM process. It holds what must not die
- * with the agent: the VMM itself, its tap and namespace, its console and its exit status. It decides
- * nothing: the agent says what to start and when to kill. No heap and no stdio streams: one struct
- * on main's stack, so that an idle shim costs a few dirty pages. */
+ * with the agent: the VMM itself, its tap and namespace, its console and its exit status. It
+ * decides nothing: the agent says what to start and when to kill. No heap and no stdio streams: one
+ * struct on main's stack, so that an idle shim costs a few dirty pages. */
 #pragma once
 
 #include "runtime/shim_proto.h"
@@ -22,10 +22,10 @@
 /* The command line. Paths belong to argv. */
 struct options {
     const char *dir;
-    const char *log;      /* NULL: the console is read and dropped */
-    const char *netns;    /* NULL: stay */
-    const char *tap;      /* name of the tap in there; NULL: none */
-    const char *oom_file; /* memory.events or memory.oom_control; NULL: none */
+    const char *log;                           /* NULL: the console is read and dropped */
+    const char *netns;                         /* NULL: stay */
+    const char *tap;                           /* name of the tap in there; NULL: none */
+    const char *oom_file;                      /* memory.events or memory.oom_control; NULL: none */
     const char *vmm_cgroups[SHIM_CGROUPS_MAX]; /* cgroup.procs files */
     size_t vmm_cgroups_len;
     const char *shim_cgroups[SHIM_CGROUPS_MAX];
@@ -63,7 +63,8 @@ struct console {
     char out[CONSOLE_OUT_MAX];
 };
 
-/* Opens (again) console->path. Returns 0 or negative errno; then text is dropped, never the guest. */
+/* Opens (again) console->path. Returns 0 or negative errno; then text is dropped, never the guest.
+ */
 int console_open(struct console *console);
 /* Takes the first len bytes of console->in, read at that unix time. */
 void console_feed(struct console *console, size_t len, int64_t now_ns);
@@ -87,8 +88,8 @@ void tail_add(char *tail, size_t *tail_len, size_t max, const char *data, size_t
 
 /* start.c: from options to an executing VMM. */
 struct machine {
-    pid_t pid; /* 0: none, or reaped */
-    int tap;   /* -1: none. Never read while a VMM lives */
+    pid_t pid;       /* 0: none, or reaped */
+    int tap;         /* -1: none. Never read while a VMM lives */
     int console_in;  /* write end of the VMM's standard input */
     int console_out; /* read ends */
     int err_out;

@@ -78,7 +78,8 @@ static int control_open(struct failure *failure)
     return TAKE_FD(fd);
 }
 
-/* The shim stays in the namespace, so that the VMM starts there and, broken, reaches nothing else. */
+/* The shim stays in the namespace, so that the VMM starts there and, broken, reaches nothing else.
+ */
 static int netns_enter(const char *path, struct failure *failure)
 {
     CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);

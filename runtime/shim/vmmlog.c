@@ -1,6 +1,6 @@
-/* The VMM's own complaints, apart from the guest's console. The file holds the beginning, where a VMM
- * says why it refuses to start, and the latest part; what is between them gives way. Best effort: no
- * failure here is worth the machine. */
+/* The VMM's own complaints, apart from the guest's console. The file holds the beginning, where a
+ * VMM says why it refuses to start, and the latest part; what is between them gives way. Best
+ * effort: no failure here is worth the machine. */
 #include "runtime/shim/shim.h"
 
 #include <fcntl.h>
@@ -32,8 +32,8 @@ void vmmlog_add(struct vmmlog *log, const char *data, size_t len)
 {
     tail_add(log->tail, &log->tail_len, sizeof(log->tail), data, len);
     if (log->fd < 0) {
-        log->fd = open(SHIM_FILE_VMM_LOG, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-                       0640);
+        log->fd =
+            open(SHIM_FILE_VMM_LOG, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
         if (log->fd < 0)
             return;
     }

@@ -1,5 +1,5 @@
-/* QMP streams, in pieces whose sizes the input itself chooses: the first byte of the input. Every call
- * must be answered exactly once, whatever QEMU says. */
+/* QMP streams, in pieces whose sizes the input itself chooses: the first byte of the input. Every
+ * call must be answered exactly once, whatever QEMU says. */
 #include "vmm-bridge/qmp.h"
 
 #include <assert.h>

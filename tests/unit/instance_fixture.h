@@ -105,17 +105,17 @@ static inline void world_late(uv_timer_t *timer)
 
 /* Turns the loop until the condition holds; fails the test when the watchdog barks. A turn that may
  * wait runs timers before it waits, so one that does not goes first. */
-#define WAIT_FOR(world, condition)                                                     \
-    do {                                                                               \
-        (world)->late = false;                                                         \
-        (void)uv_timer_start(&(world)->watchdog, world_late, WATCHDOG_MS, 0);          \
-        while (!(condition) && !(world)->late) {                                       \
-            (void)uv_run(&(world)->loop, UV_RUN_NOWAIT);                               \
-            if (!(condition))                                                          \
-                (void)uv_run(&(world)->loop, UV_RUN_ONCE);                             \
-        }                                                                              \
-        (void)uv_timer_stop(&(world)->watchdog);                                       \
-        assert_true(condition);                                                        \
+#define WAIT_FOR(world, condition)                                            \
+    do {                                                                      \
+        (world)->late = false;                                                \
+        (void)uv_timer_start(&(world)->watchdog, world_late, WATCHDOG_MS, 0); \
+        while (!(condition) && !(world)->late) {                              \
+            (void)uv_run(&(world)->loop, UV_RUN_NOWAIT);                      \
+            if (!(condition))                                                 \
+                (void)uv_run(&(world)->loop, UV_RUN_ONCE);                    \
+        }                                                                     \
+        (void)uv_timer_stop(&(world)->watchdog);                              \
+        assert_true(condition);                                               \
     } while (0)
 
 /* Programs are beside the test's own directory; the environment may name others. */

@@ -1,5 +1,5 @@
-/* cgroups: where the controllers are, as tables, and a real group with a real OOM kill where the host
- * lets us. */
+/* cgroups: where the controllers are, as tables, and a real group with a real OOM kill where the
+ * host lets us. */
 #include "instance_fixture.h"
 
 #include "runtime/cgroup.h"

@@ -432,7 +432,9 @@ static void test_garbage(void **state)
     world_open(&world);
     put(&world, "empty", NULL, NULL);
     put(&world, "cut", SHIM_FILE_META, "version=1\nid=cut\npod_uid=u\n");
-    put(&world, "foreign", SHIM_FILE_META, "\x7f" "ELF");
+    put(&world, "foreign", SHIM_FILE_META,
+        "\x7f"
+        "ELF");
     put(&world, "future", SHIM_FILE_META, "version=99\nid=future\nend=1\n");
     put(&world, "with space", SHIM_FILE_META, "x");
     put(&world, "old.bad", SHIM_FILE_META, "x");

@@ -21,77 +21,77 @@ static char *join(const struct vmm_argv *argv)
     return buf_take(&text);
 }
 
+static const struct {
+    struct vmm_config config;
+    struct vmm_machine machine;
+    const char *line;
+} descriptions[] = {
+    {{QEMU, ACCEL_TCG, true},
+     {.kernel = "/k",
+      .initrd = "/i",
+      .cmdline = "app a=b -- x y",
+      .board = BOARD_MICROVM_NOACPI,
+      .memory_mib = 32,
+      .cpus = 1,
+      .mac = "02:00:00:00:00:01",
+      .mtu = 1500,
+      .debug_exit = true,
+      .name = "unik-1"},
+     QEMU " -name unik-1 -nodefaults -no-user-config -display none -no-reboot"
+          " -M microvm,acpi=off,auto-kernel-cmdline=off"
+          " -accel tcg,thread=single,tb-size=32 -cpu max,-apic"
+          " -global virtio-mmio.force-legacy=false -m 32 -smp 1"
+          " -chardev stdio,id=con,signal=off -serial chardev:con"
+          " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
+          " -device isa-debug-exit,iobase=0x501,iosize=2"
+          " -netdev tap,id=n0,fd=3"
+          " -device virtio-net-device,netdev=n0,mac=02:00:00:00:00:01"
+          " -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+          " -kernel /k -initrd /i -append app a=b -- x y"},
+    {{QEMU, ACCEL_KVM, false},
+     {.kernel = "/k",
+      .cmdline = "console=ttyS0",
+      .board = BOARD_MICROVM_ACPI,
+      .memory_mib = 128,
+      .cpus = 2,
+      .name = "n"},
+     QEMU " -name n -nodefaults -no-user-config -display none -no-reboot"
+          " -M microvm,rtc=on -accel kvm -cpu host,-arch-capabilities"
+          " -global virtio-mmio.force-legacy=false -m 128 -smp 2"
+          " -chardev stdio,id=con,signal=off -serial chardev:con"
+          " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
+          " -kernel /k -append console=ttyS0"},
+    {{QEMU, ACCEL_TCG, false},
+     {.kernel = "/k",
+      .cmdline = "",
+      .board = BOARD_Q35,
+      .memory_mib = 64,
+      .cpus = 1,
+      .mac = "02:00:00:00:00:02",
+      .mtu = 1450,
+      .name = "n"},
+     QEMU " -name n -nodefaults -no-user-config -display none -no-reboot"
+          " -M q35 -accel tcg,thread=single,tb-size=32 -cpu max -m 64 -smp 1"
+          " -chardev stdio,id=con,signal=off -serial chardev:con"
+          " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
+          " -netdev tap,id=n0,fd=3"
+          " -device virtio-net-pci,netdev=n0,mac=02:00:00:00:00:02,host_mtu=1450,romfile="
+          " -kernel /k -append "},
+};
+
 static void test_describe(void **state)
 {
-    static const struct {
-        struct vmm_config config;
-        struct vmm_machine machine;
-        const char *line;
-    } cases[] = {
-        {{QEMU, ACCEL_TCG, true},
-         {.kernel = "/k",
-          .initrd = "/i",
-          .cmdline = "app a=b -- x y",
-          .board = BOARD_MICROVM_NOACPI,
-          .memory_mib = 32,
-          .cpus = 1,
-          .mac = "02:00:00:00:00:01",
-          .mtu = 1500,
-          .debug_exit = true,
-          .name = "unik-1"},
-         QEMU " -name unik-1 -nodefaults -no-user-config -display none -no-reboot"
-              " -M microvm,acpi=off,auto-kernel-cmdline=off"
-              " -accel tcg,thread=single,tb-size=32 -cpu max,-apic"
-              " -global virtio-mmio.force-legacy=false -m 32 -smp 1"
-              " -chardev stdio,id=con,signal=off -serial chardev:con"
-              " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
-              " -device isa-debug-exit,iobase=0x501,iosize=2"
-              " -netdev tap,id=n0,fd=3"
-              " -device virtio-net-device,netdev=n0,mac=02:00:00:00:00:01"
-              " -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-              " -kernel /k -initrd /i -append app a=b -- x y"},
-        {{QEMU, ACCEL_KVM, false},
-         {.kernel = "/k",
-          .cmdline = "console=ttyS0",
-          .board = BOARD_MICROVM_ACPI,
-          .memory_mib = 128,
-          .cpus = 2,
-          .name = "n"},
-         QEMU " -name n -nodefaults -no-user-config -display none -no-reboot"
-              " -M microvm,rtc=on -accel kvm -cpu host,-arch-capabilities"
-              " -global virtio-mmio.force-legacy=false -m 128 -smp 2"
-              " -chardev stdio,id=con,signal=off -serial chardev:con"
-              " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
-              " -kernel /k -append console=ttyS0"},
-        {{QEMU, ACCEL_TCG, false},
-         {.kernel = "/k",
-          .cmdline = "",
-          .board = BOARD_Q35,
-          .memory_mib = 64,
-          .cpus = 1,
-          .mac = "02:00:00:00:00:02",
-          .mtu = 1450,
-          .name = "n"},
-         QEMU " -name n -nodefaults -no-user-config -display none -no-reboot"
-              " -M q35 -accel tcg,thread=single,tb-size=32 -cpu max -m 64 -smp 1"
-              " -chardev stdio,id=con,signal=off -serial chardev:con"
-              " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
-              " -netdev tap,id=n0,fd=3"
-              " -device virtio-net-pci,netdev=n0,mac=02:00:00:00:00:02,host_mtu=1450,romfile="
-              " -kernel /k -append "},
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(descriptions); i++) {
         struct vmm_argv argv = {.len = 0};
         struct err err = {0};
 
         assert_int_equal(
-            vmm_qemu.describe(&cases[i].config, &cases[i].machine, &argv, &err), 0);
+            vmm_qemu.describe(&descriptions[i].config, &descriptions[i].machine, &argv, &err), 0);
 
         CLEANUP(free) char *line = join(&argv);
 
-        assert_string_equal(line, cases[i].line);
+        assert_string_equal(line, descriptions[i].line);
         vmm_argv_free(&argv);
     }
 }
@@ -130,19 +130,27 @@ static void test_decode(void **state)
         struct vmm_exit want;
     } cases[] = {
         {0, true, "", {VMM_END_CLEAN, 0, 0}},
-        {0, true, "qemu-system-x86_64: terminating on signal 15 from pid 1\n",
+        {0,
+         true,
+         "qemu-system-x86_64: terminating on signal 15 from pid 1\n",
          {VMM_END_CLEAN, 0, 0}},
         {1 << 8, true, "", {VMM_END_CODE, 0, 0}},
-        {1 << 8, true, "qemu-system-x86_64: warning: TCG doesn't support requested feature\n",
+        {1 << 8,
+         true,
+         "qemu-system-x86_64: warning: TCG doesn't support requested feature\n",
          {VMM_END_CODE, 0, 0}},
         {1 << 8, true, "qemu-system-x86_64: -m 1: invalid\n", {VMM_END_VMM_ERROR, 0, 0}},
-        {1 << 8, true, "qemu-system-x86_64: warning: x\nqemu-system-x86_64: could not load y\n",
+        {1 << 8,
+         true,
+         "qemu-system-x86_64: warning: x\nqemu-system-x86_64: could not load y\n",
          {VMM_END_VMM_ERROR, 0, 0}},
         {1 << 8, false, "", {VMM_END_VMM_ERROR, 0, 0}},
         {15 << 8, true, "", {VMM_END_CODE, 7, 0}},
         {83 << 8, true, "", {VMM_END_CODE, 41, 0}},
         {127 << 8, true, "", {VMM_END_CODE, 63, 0}},
-        {127 << 8, true, "/usr/bin/qemu-system-x86_64: error while loading shared libraries: x\n",
+        {127 << 8,
+         true,
+         "/usr/bin/qemu-system-x86_64: error while loading shared libraries: x\n",
          {VMM_END_VMM_ERROR, 0, 0}},
         {255 << 8, true, "", {VMM_END_CODE, 127, 0}},
         {2 << 8, true, "", {VMM_END_VMM_ERROR, 0, 0}},
@@ -164,7 +172,8 @@ static void test_decode(void **state)
 
 static void test_versions(void **state)
 {
-    CLEANUP(free) char *version =
+    CLEANUP(free)
+    char *version =
         qemu_parse_version("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright\n");
 
     (void)state;
@@ -370,8 +379,8 @@ static void test_control_and_privileges(void **state)
         assert_status(pid, "NoNewPrivs:\t1\n");
         assert_status(pid, "Seccomp:\t2\n");
     }
-    assert_int_equal(
-        instance_path(world.all, test_id(1), SHIM_FILE_CONTROL, path, sizeof(path)), 0);
+    assert_int_equal(instance_path(world.all, test_id(1), SHIM_FILE_CONTROL, path, sizeof(path)),
+                     0);
     control = vmm_qemu.open(&world.loop, path);
     vmm_qemu.query(control, on_answer, &answer);
     WAIT_FOR(&world, answer.count == 1);
@@ -394,14 +403,10 @@ static void test_control_and_privileges(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_describe),
-        cmocka_unit_test(test_describe_refuses),
-        cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_probe),
-        cmocka_unit_test(test_boots),
-        cmocka_unit_test(test_bad_kernel),
-        cmocka_unit_test(test_control_and_privileges),
+        cmocka_unit_test(test_describe),   cmocka_unit_test(test_describe_refuses),
+        cmocka_unit_test(test_decode),     cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_probe),      cmocka_unit_test(test_boots),
+        cmocka_unit_test(test_bad_kernel), cmocka_unit_test(test_control_and_privileges),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* The shim itself: its console writer as tables of bytes, and what only a live one shows: a flood, a
- * prompt, input, rotation, a full disk, the tap in a namespace of its own. */
+/* The shim itself: its console writer as tables of bytes, and what only a live one shows: a flood,
+ * a prompt, input, rotation, a full disk, the tap in a namespace of its own. */
 #include "instance_fixture.h"
 
 #include "runtime/cgroup.h"
@@ -20,7 +20,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* The shim is not part of the library: its pure parts are compiled in here, under the sanitizers. */
+/* The shim is not part of the library: its pure parts are compiled in here, under the sanitizers.
+ */
 #include "runtime/shim/console.c"
 #include "runtime/shim/vmmlog.c"
 
@@ -355,7 +356,8 @@ static void test_protocol(void **state)
     world_close(&world);
 }
 
-/* A guest that never reads its console: the queue is bounded, the rest is refused, nothing blocks. */
+/* A guest that never reads its console: the queue is bounded, the rest is refused, nothing blocks.
+ */
 static void test_input_bounded(void **state)
 {
     struct world world;
@@ -518,11 +520,11 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),      cmocka_unit_test(test_long_line),
-        cmocka_unit_test(test_stamps),     cmocka_unit_test(test_tail),
-        cmocka_unit_test(test_full_disk),  cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_protocol),   cmocka_unit_test(test_input_bounded),
-        cmocka_unit_test(test_tap),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_lines),     cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_stamps),    cmocka_unit_test(test_tail),
+        cmocka_unit_test(test_full_disk), cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_protocol),  cmocka_unit_test(test_input_bounded),
+        cmocka_unit_test(test_tap),       cmocka_unit_test(test_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

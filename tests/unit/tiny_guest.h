@@ -1,6 +1,6 @@
-/* The smallest guest: a PVH kernel made byte by byte, which prints a text on the serial port, writes
- * a code to isa-debug-exit, or stops for ever. For tests of the machinery around real machines, where
- * no guest image is built. */
+/* The smallest guest: a PVH kernel made byte by byte, which prints a text on the serial port,
+ * writes a code to isa-debug-exit, or stops for ever. For tests of the machinery around real
+ * machines, where no guest image is built. */
 #pragma once
 
 #include "base/buf.h"
@@ -11,7 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define TINY_BASE 0x100000 /* where it is loaded, and its first byte of code follows the headers */
+#define TINY_BASE 0x100000 /* where it is loaded, and its first byte of code follows the headers \
+                            */
 #define TINY_STAYS (-1)    /* halt with interrupts off instead of ending */
 
 struct tiny_head {
@@ -25,9 +26,9 @@ struct tiny_head {
 
 static inline int tiny_guest_write(const char *path, const char *text, int code)
 {
-    static const uint8_t serial[] = {0x66, 0xba, 0xf8, 0x03}; /* mov $0x3f8,%dx */
-    static const uint8_t port[] = {0x66, 0xba, 0x01, 0x05};   /* mov $0x501,%dx */
-    static const uint8_t stop[] = {0xfa, 0xf4, 0xeb, 0xfc};   /* cli; hlt; jmp to it */
+    static const uint8_t serial[] = {0x66, 0xba, 0xf8, 0x03};         /* mov $0x3f8,%dx */
+    static const uint8_t port[] = {0x66, 0xba, 0x01, 0x05};           /* mov $0x501,%dx */
+    static const uint8_t stop[] = {0xfa, 0xf4, 0xeb, 0xfc};           /* cli; hlt; jmp to it */
     const uint8_t end[] = {0x66, 0xb8, (uint8_t)code, 0, 0x66, 0xef}; /* mov,%ax; out %ax,%dx */
     struct buf image = BUF_INIT(65536);
     struct tiny_head head = {

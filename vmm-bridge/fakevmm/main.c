@@ -47,8 +47,7 @@ static void print(const char *text, size_t len)
 
 static void flood(unsigned long kib)
 {
-    static const char line[] =
-        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n";
+    static const char line[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n";
 
     for (unsigned long i = 0; i < kib * 16; i++)
         print(line, sizeof(line) - 1);
@@ -56,7 +55,8 @@ static void flood(unsigned long kib)
 
 static void touch(unsigned long mib)
 {
-    char *memory = mmap(NULL, mib * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *memory =
+        mmap(NULL, mib * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (memory == MAP_FAILED)
         _exit(EXIT_USAGE);
