@@ -1,6 +1,7 @@
 /* See client_engine.h. curl forbids adding and removing handles from inside its callbacks, and user
  * code that runs there (a watch's objects, an image's bytes) wants just that: such calls are put on
- * two lists and carried out when curl has returned. Finished transfers are reported outside of curl. */
+ * two lists and carried out when curl has returned. Finished transfers are reported outside of
+ * curl. */
 #include "k8s/client_engine.h"
 
 #include "base/clock.h"
@@ -10,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <uv.h>
 
@@ -344,9 +346,18 @@ struct transfer *transfer_new(struct engine *e, const struct transfer_ops *ops, 
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, TCP_INTERVAL_S);
     (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    (void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "unikubelet/" UNIKUBELET_VERSION);
     return t;
+}
+
+void transfer_url(struct transfer *t, const char *url)
+{
+    /* With TLS the handshake tells whether the server speaks HTTP/2: wait for that rather than open
+     * a second connection. Without TLS only the first answer would tell. */
+    long wait = strncasecmp(url, "https:", 6) == 0;
+
+    (void)curl_easy_setopt(t->easy, CURLOPT_URL, url);
+    (void)curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, wait);
 }
 
 void transfer_header(struct transfer *t, const char *name, const char *value)

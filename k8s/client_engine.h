@@ -1,7 +1,7 @@
-/* curl's multi handle on the loop: sockets, timer, and the care that curl wants. Knows no Kubernetes;
- * client.c (requests), client_stream.c (watches) and fetch.c (images) put transfers on it.
- * An engine is one set of connections. New credentials, or a link that went silent, get a new engine;
- * the old one ends with its last transfer, and its connections with it. */
+/* curl's multi handle on the loop: sockets, timer, and the care that curl wants. Knows no
+ * Kubernetes; client.c (requests), client_stream.c (watches) and fetch.c (images) put transfers on
+ * it. An engine is one set of connections. New credentials, or a link that went silent, get a new
+ * engine; the old one ends with its last transfer, and its connections with it. */
 #pragma once
 
 #include <curl/curl.h>
@@ -16,8 +16,8 @@ struct transfer;
 #define EASY_IDLE_MAX 4 /* easy handles kept for the next request */
 
 struct transfer_ops {
-    /* A piece of the body, with t->status set. Called from inside curl: everything below may still be
-     * called (the engine puts it off). A negative return ends the transfer. NULL: not wanted. */
+    /* A piece of the body, with t->status set. Called from inside curl: everything below may still
+     * be called (the engine puts it off). A negative return ends the transfer. NULL: not wanted. */
     int (*on_data)(struct transfer *t, const char *data, size_t len);
     /* Exactly once, unless ended before. The transfer is off the engine; its owner ends it. */
     void (*on_done)(struct transfer *t, CURLcode code);
@@ -57,6 +57,7 @@ uint64_t engine_heard_ms(const struct engine *engine);
  * no signals, TCP keepalive and user time-out. */
 struct transfer *transfer_new(struct engine *engine, const struct transfer_ops *ops,
                               void *userdata);
+void transfer_url(struct transfer *t, const char *url);
 /* Adds "name: value"; a value of NULL removes curl's own header. */
 void transfer_header(struct transfer *t, const char *name, const char *value);
 /* Never calls back before it returned. */

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 /* "https://host:port/prefix" -> "host", "port" as in the URL; for CONNECT_TO. */
 static int split_server(const char *server, char **ret_host, char **ret_port, char **ret_rest)
 {
@@ -144,7 +143,7 @@ void client_prepare(struct kube_client *client, struct transfer *t, const char *
     char *url = xasprintf("%s%s", client->base_url, path);
     const char *token = current_token(client);
 
-    (void)curl_easy_setopt(t->easy, CURLOPT_URL, url);
+    transfer_url(t, url);
     free(url);
     t->connects = &client->stats.connections;
     /* CURLOPT_BUFFERSIZE stays alone: with sizes that differ between the streams of one HTTP/2

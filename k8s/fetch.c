@@ -117,7 +117,6 @@ static void set_options(CURL *easy, const struct fetch_request *request)
     uint32_t stall_ms = request->stall_ms_max > 0 ? request->stall_ms_max : FETCH_STALL_MS;
     uint32_t connect_ms = request->connect_ms_max > 0 ? request->connect_ms_max : FETCH_CONNECT_MS;
 
-    (void)curl_easy_setopt(easy, CURLOPT_URL, request->url);
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     /* Less than a byte a second for so many seconds: curl counts whole ones. */
     (void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
@@ -155,6 +154,7 @@ static struct fetch *fetch_start(void *impl, const struct fetch_request *request
     f->ops = *ops;
     f->userdata = userdata;
     f->transfer = transfer_new(client->engine, &transfer_ops, f);
+    transfer_url(f->transfer, request->url);
     set_options(f->transfer->easy, request);
     for (size_t i = 0; i < request->headers_len; i++)
         transfer_header(f->transfer, request->headers[i].name, request->headers[i].value);

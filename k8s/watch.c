@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "k8s/client_priv.h"
 #include "k8s/list_split.h"
+#include "k8s/watch_stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,10 +28,9 @@
 #define RELIST_MS 200u         /* at random: a new list after a good while needs no back-off ... */
 #define RELIST_FREE_MS 10000u  /* ... which is this since the last one */
 #define SHORT_WATCH_MS 1000u
-#define GARBAGE_MAX 3u       /* broken streams in a row until a new list is asked for */
-#define VERSION_MAX 128u     /* a resourceVersion is a number of 20 digits today */
-#define LINE_KEEP_MAX 65536u /* memory of longer lines is given back */
-#define REPORT_MS 30000u     /* the same outage is told again after so long */
+#define GARBAGE_MAX 3u   /* broken streams in a row until a new list is asked for */
+#define VERSION_MAX 128u /* a resourceVersion is a number of 20 digits today */
+#define REPORT_MS 30000u /* the same outage is told again after so long */
 #define TEXT_MAX 512
 
 enum next {
@@ -60,7 +60,7 @@ struct watch {
     char *token; /* of the next page; NULL: the first */
     uint32_t pages;
     struct list_split split;
-    struct buf line;
+    struct watch_stream events;
 
     uint32_t backoff_ms;
     uint64_t backoff_at_ms;
@@ -305,77 +305,39 @@ static int on_error_event(struct watch *w, const struct json *object)
     return verdict(w, NEXT_BROKEN, message ? message : "the watch ended with an error");
 }
 
-static int on_event(struct watch *w, const struct json *event)
+static int on_event(void *userdata, enum stream_event event, const struct json *object)
 {
-    static const char *const types[] = {
-        [WATCH_ADDED] = "ADDED", [WATCH_MODIFIED] = "MODIFIED", [WATCH_DELETED] = "DELETED"};
-    const char *type = json_get_string(event, "type");
-    const struct json *object = json_get(event, "object");
+    static const enum watch_event events[] = {
+        [STREAM_ADDED] = WATCH_ADDED,
+        [STREAM_MODIFIED] = WATCH_MODIFIED,
+        [STREAM_DELETED] = WATCH_DELETED,
+    };
+    struct watch *w = userdata;
 
-    if (!type || !json_is_object(object))
-        return verdict(w, NEXT_BROKEN, "the watch holds a line that is no event");
-    if (str_eq(type, "ERROR"))
+    if (event == STREAM_ERROR)
         return on_error_event(w, object);
     w->heard = true;
-    if (str_eq(type, "BOOKMARK")) {
-        (void)set_version(w, object);
-        return 0;
-    }
-    for (int i = WATCH_ADDED; i <= WATCH_DELETED; i++) {
-        if (!str_eq(type, types[i]))
-            continue;
-        w->ops.on_object(w->userdata, (enum watch_event)i, object);
-        if (w->stopped)
-            return -ECANCELED;
-        (void)set_version(w, object);
-        return 0;
-    }
-    return verdict(w, NEXT_BROKEN, "the watch holds an event of an unknown type");
-}
-
-static int on_line(struct watch *w, const char *text, size_t len)
-{
-    struct json *event;
-    int r;
-
-    if (len == 0 || (len == 1 && text[0] == '\r'))
-        return 0;
-    event = json_parse(text, len, NULL);
-    if (!event)
-        return verdict(w, NEXT_BROKEN, "the watch holds a line that is no JSON");
-    r = on_event(w, event);
-    json_free(event);
-    return r;
+    if (event != STREAM_BOOKMARK)
+        w->ops.on_object(w->userdata, events[event], object);
+    if (w->stopped)
+        return -ECANCELED;
+    (void)set_version(w, object);
+    return 0;
 }
 
 static int on_watch_data(void *userdata, const char *data, size_t len)
 {
     struct watch *w = userdata;
+    int r;
 
     w->reported_ms = 0;
     w->refused_at_ms = 0;
-    while (len > 0) {
-        const char *end = memchr(data, '\n', len);
-        size_t n = end ? (size_t)(end - data) : len;
-        int r;
-
-        if (!end || w->line.len > 0) {
-            if (buf_add(&w->line, data, n) < 0)
-                return verdict(w, NEXT_BROKEN, "the watch has a line over 16 MiB");
-        }
-        if (!end)
-            return 0;
-        r = w->line.len > 0 ? on_line(w, w->line.data, w->line.len) : on_line(w, data, n);
-        if (r < 0)
-            return r;
-        if (w->line.cap > LINE_KEEP_MAX)
-            buf_free(&w->line);
-        else
-            buf_reset(&w->line);
-        data += n + 1;
-        len -= n + 1;
-    }
-    return 0;
+    r = watch_stream_feed(&w->events, data, len);
+    if (r < 0 && !w->stopped && w->next == NEXT_NORMAL)
+        return verdict(w, NEXT_BROKEN,
+                       r == -EMSGSIZE ? "the watch has a line over 16 MiB"
+                                      : "the watch has a line that is no event");
+    return r;
 }
 
 static void must_relist(struct watch *w)
@@ -388,11 +350,10 @@ static void on_watch_end(void *userdata, const struct kube_stream_end *end)
 {
     struct watch *w = userdata;
     bool clean = end->result == 0 && end->status == 200 && w->next == NEXT_NORMAL;
-    bool cut = w->line.len > 0;
+    bool cut = watch_stream_end(&w->events);
     char text[TEXT_MAX];
 
     w->stream = NULL;
-    buf_free(&w->line);
     if (w->heard)
         w->garbage = 0;
     if (clean && !cut && (w->heard || clock_mono_ms() - w->began_ms >= SHORT_WATCH_MS)) {
@@ -454,7 +415,7 @@ struct watch *watch_start(struct kube_client *client, const struct watch_config 
     w->page_limit = config->page_limit > 0 ? config->page_limit : PAGE_LIMIT;
     w->ops = *ops;
     w->userdata = userdata;
-    buf_init(&w->line, OBJECT_MAX);
+    watch_stream_init(&w->events, on_event, w);
     (void)uv_timer_init(client->loop, &w->timer);
     w->timer.data = w;
     begin(w);
@@ -466,7 +427,7 @@ static void on_closed(uv_handle_t *handle)
     struct watch *w = handle->data;
 
     list_split_free(&w->split);
-    buf_free(&w->line);
+    (void)watch_stream_end(&w->events);
     free(w->token);
     free(w->path);
     free(w->query);
