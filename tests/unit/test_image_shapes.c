@@ -32,7 +32,7 @@ struct shape {
     }
 #define CONFIG_LABEL(os, k, v)                                                                     \
     "{\"os\":\"" os "\",\"architecture\":\"x86_64\",\"config\":{\"Labels\":{\"" k "\":\"" v "\"}}" \
-                                                                                            "}"
+    "}"
 
 static const struct shape shapes[] = {
     {.what = "well-known path, gzip, other files and links beside it",
