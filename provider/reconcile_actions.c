@@ -39,9 +39,14 @@ static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
 static void tell_killing(struct reconcile *r, struct pod *pod, uint32_t index)
 {
     const struct container_observed *c = &pod->obs.containers[index];
-    if (!c->stop_sent && !c->kill_sent && !pod->obs.gone)
-        pod_event(r, pod, (int)index, false, "Killing", "Stopping container %s",
-                  pod->spec->containers[index].name);
+    const struct container_spec *spec = &pod->spec->containers[index];
+    if (c->stop_sent || c->kill_sent || pod->obs.gone)
+        return;
+    if (!pod->spec->deletion_ms && container_changed(spec, c))
+        pod_event(r, pod, (int)index, false, "Killing",
+                  "Container %s definition changed, will be restarted", spec->name);
+    else
+        pod_event(r, pod, (int)index, false, "Killing", "Stopping container %s", spec->name);
 }
 
 static void act_stop(struct reconcile *r, struct pod *pod, const struct action *action)
@@ -67,7 +72,8 @@ bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action)
 {
     switch (action->kind) {
     case ACTION_PULL:
-        observe_image_pulling(&pod->obs.containers[action->container]);
+        observe_image_pulling(&pod->obs.containers[action->container],
+                              pod->spec->containers[action->container].image);
         r->ops->pull(r->world, pod, action->container);
         break;
     case ACTION_NET_ADD:

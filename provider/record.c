@@ -1,6 +1,7 @@
 /* A Pod's record in the state directory: enough to find its machine, network and restart history
  * again when the agent starts anew, and to end them when the API has forgotten the Pod meanwhile.
- * Deadlines on the monotonic clock are dropped when the host was started anew. Part of reconcile. */
+ * Deadlines on the monotonic clock are dropped when the host was started anew. Part of reconcile.
+ */
 #include "provider/reconcile_priv.h"
 
 #include "base/arena.h"
@@ -8,6 +9,7 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define RECORD_VERSION 1
 
@@ -37,6 +39,10 @@ static void encode_container(struct json_writer *w, const struct pod *pod, size_
     jw_int(w, "attempt", c->attempt);
     jw_int(w, "machine", c->machine);
     jw_int(w, "crashes", c->crashes);
+    char hash[24];
+    jw_string(w, "imageHash",
+              str_fmt(hash, sizeof(hash), "%llx", (unsigned long long)c->running_hash));
+    jw_bool(w, "asked", c->machine == MACHINE_EXITED && (c->stop_sent || c->kill_sent));
     jw_int(w, "restart", (int64_t)c->restart_ms);
     encode_exit(w, "exit", &c->exit);
     encode_exit(w, "last", &c->last);
@@ -99,6 +105,9 @@ static void decode_machine(const struct json *object, bool same_boot, struct con
     get_text(object, "digest", c->image_digest, sizeof(c->image_digest));
     decode_exit(json_get(object, "exit"), &c->exit);
     decode_exit(json_get(object, "last"), &c->last);
+    const char *hash = json_get_string(object, "imageHash");
+    c->running_hash = hash ? strtoull(hash, NULL, 16) : 0;
+    (void)json_get_bool(object, "asked", &c->stop_sent);
     if (state == MACHINE_STARTING || state == MACHINE_RUNNING)
         c->machine = MACHINE_STARTING; /* until what is on the host says how it is */
     else if (state == MACHINE_EXITED && c->exit.valid)

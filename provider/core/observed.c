@@ -63,9 +63,14 @@ void observe_api_restarts(struct container_observed *c, uint32_t count)
         count_up(&c->attempt);
 }
 
-void observe_image_pulling(struct container_observed *c)
+void observe_image_pulling(struct container_observed *c, const char *image)
 {
+    uint64_t hash = str_hash(image, strlen(image));
+
+    if (c->image_hash != 0 && hash != c->image_hash)
+        c->image_failures = 0;
     c->image = IMAGE_PULLING;
+    c->image_hash = hash;
 }
 
 void observe_image_ready(struct container_observed *c, const char *digest)
@@ -136,6 +141,9 @@ void observe_starting(struct container_observed *c, const char *id)
         count_up(&c->attempt);
     }
     c->machine = MACHINE_STARTING;
+    if (c->running_hash != c->image_hash)
+        c->crashes = 0; /* another image: its own back-off */
+    c->running_hash = c->image_hash;
     str_copy(c->id, sizeof(c->id), id);
     c->started_ms = 0;
     c->start_reason[0] = '\0';
@@ -173,9 +181,15 @@ void observe_start_failed(struct container_observed *c, const char *reason, cons
         c->image = IMAGE_NEEDED;
 }
 
-/* Contract 3.7: the first restart at once, then 10 s doubling; a long run forgets the past. */
+/* Contract 3.7: the first restart at once, then 10 s doubling; a long run forgets the past, and an
+ * end that we asked for is no crash. */
 static void back_off(struct container_observed *c, const struct now *now)
 {
+    if (c->stop_sent || c->kill_sent) {
+        c->crashes = 0;
+        c->restart_ms = now->mono_ms;
+        return;
+    }
     if (c->exit.finished_ms - c->exit.started_ms >= (int64_t)BACKOFF_RESET_MS)
         c->crashes = 0;
     count_up(&c->crashes);

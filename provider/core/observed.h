@@ -55,6 +55,8 @@ struct machine_exit {
 struct container_observed {
     enum image_state image;
     enum machine_state machine;
+    uint64_t image_hash;   /* str_hash of the reference that image is about; 0: unknown */
+    uint64_t running_hash; /* and of the one that the current attempt was started from [saved] */
     char image_digest[OBSERVED_ID_MAX];     /* "sha256:..", empty until resolved [saved] */
     char image_reason[OBSERVED_REASON_MAX]; /* ErrImagePull, ErrImageNeverPull, Invalid... */
     char image_error[OBSERVED_TEXT_MAX];
@@ -73,7 +75,7 @@ struct container_observed {
     uint64_t restart_ms;   /* mono; not before this [saved] */
     bool ready;            /* as last reported; kept over an agent restart [saved] */
 
-    bool stop_sent;            /* a graceful stop was asked of this attempt [saved] */
+    bool stop_sent;            /* a graceful stop was asked of this attempt [saved once ended] */
     bool kill_sent;            /* the hard kill was asked */
     uint64_t stop_deadline_ms; /* mono; when stop_sent */
 };
@@ -111,7 +113,8 @@ struct pod_observed {
 void observe_init(struct pod_observed *obs, const struct pod_spec *spec,
                   struct container_observed *containers, const struct now *now);
 
-void observe_image_pulling(struct container_observed *c);
+/* image: the reference as the spec has it now; another than before forgets that one's failures. */
+void observe_image_pulling(struct container_observed *c, const char *image);
 void observe_image_ready(struct container_observed *c, const char *digest);
 /* reason is one of contract 3.5's waiting reasons; the back-off is computed here. */
 void observe_image_failed(struct container_observed *c, const char *reason, const char *text,

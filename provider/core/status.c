@@ -42,7 +42,7 @@ static bool restarts(const struct pod_spec *spec, const struct pod_observed *obs
 
     if (pod_ending(spec, obs) || obs->stopped_for_good || api_terminal(spec))
         return false;
-    return c->machine != MACHINE_EXITED ||
+    return c->machine != MACHINE_EXITED || container_replaced(c) ||
            container_will_restart(spec, &spec->containers[i], &c->exit);
 }
 
@@ -170,6 +170,8 @@ static void set_not_yet(struct container_status *cs, const struct pod_spec *spec
                     c->start_error);
     } else if (c->machine == MACHINE_EXITED && crash_loops(c)) {
         set_crash_loop(cs, spec, c);
+    } else if (container_replaced(c)) {
+        set_waiting(cs, "ContainerCreating", "");
     } else if (c->machine == MACHINE_EXITED) {
         set_terminated(cs, &c->exit); /* restarted at once: the end says more than "creating" */
         return;

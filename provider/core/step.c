@@ -4,7 +4,10 @@
  * is status.c. */
 #include "provider/core/step.h"
 
+#include "base/str.h"
+
 #include <assert.h>
+#include <string.h>
 
 /* Containers that one step looks at: each gives at most one action, and the Pod a few more. Only a
  * bound for ACTIONS_MAX: Pods with several containers are refused and never run one. */
@@ -82,6 +85,21 @@ bool container_will_restart(const struct pod_spec *spec, const struct container_
     return false;
 }
 
+static bool is_image(const struct container_spec *container, uint64_t hash)
+{
+    return hash == 0 || hash == str_hash(container->image, strlen(container->image));
+}
+
+bool container_changed(const struct container_spec *container, const struct container_observed *c)
+{
+    return !is_image(container, c->running_hash);
+}
+
+bool container_replaced(const struct container_observed *c)
+{
+    return c->machine == MACHINE_EXITED && (c->stop_sent || c->kill_sent);
+}
+
 bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed *obs)
 {
     size_t len = containers_len(spec, obs);
@@ -93,7 +111,7 @@ bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed
     for (size_t i = 0; i < len; i++) {
         const struct container_observed *c = &obs->containers[i];
 
-        if (c->machine != MACHINE_EXITED ||
+        if (c->machine != MACHINE_EXITED || container_replaced(c) ||
             container_will_restart(spec, &spec->containers[i], &c->exit))
             return false;
     }
@@ -110,7 +128,8 @@ static bool wants_start(const struct plan *plan, size_t i)
     case MACHINE_FAILED:
         return true;
     case MACHINE_EXITED:
-        return container_will_restart(plan->spec, &plan->spec->containers[i], &c->exit);
+        return container_replaced(c) ||
+               container_will_restart(plan->spec, &plan->spec->containers[i], &c->exit);
     case MACHINE_STARTING:
     case MACHINE_RUNNING:
         break;
@@ -124,6 +143,10 @@ static bool need_image(struct plan *plan, size_t i)
     const struct container_observed *c = &plan->obs->containers[i];
     struct action pull = {.kind = ACTION_PULL, .container = (uint32_t)i};
 
+    if (!is_image(&plan->spec->containers[i], c->image_hash)) {
+        add(plan, pull); /* what is known or under way is about the image before */
+        return false;
+    }
     switch (c->image) {
     case IMAGE_NEEDED:
         add(plan, pull);
@@ -165,6 +188,44 @@ static bool need_network(struct plan *plan)
     return false;
 }
 
+/* Grace in ms from what the API gives in seconds: none when it is negative. */
+static int64_t grace_ms_of(int64_t grace_s)
+{
+    if (grace_s < 0)
+        return 0;
+    return (grace_s < INT32_MAX ? grace_s : INT32_MAX) * 1000;
+}
+
+/* Ends a machine: politely within grace_ms, at once when that is 0. */
+static void stop_container(struct plan *plan, size_t i, int64_t grace_ms)
+{
+    const struct container_observed *c = &plan->obs->containers[i];
+    struct action kill = {.kind = ACTION_KILL, .container = (uint32_t)i};
+    struct action stop = {.kind = ACTION_STOP, .container = (uint32_t)i, .grace_ms = grace_ms};
+    uint64_t shortest_ms = plan->now->mono_ms + (uint64_t)grace_ms;
+
+    if (c->kill_sent)
+        return;
+    if (c->machine == MACHINE_STARTING && grace_ms == 0)
+        add(plan, kill);
+    if (c->machine != MACHINE_RUNNING)
+        return; /* a start is waited for: only a running guest can be asked to end */
+    if (grace_ms == 0 || (c->stop_sent && plan->now->mono_ms >= c->stop_deadline_ms))
+        add(plan, kill);
+    else if (!c->stop_sent || shortest_ms < c->stop_deadline_ms)
+        add(plan, stop); /* the second: a second DELETE shortened the grace */
+    else
+        (void)due(plan, c->stop_deadline_ms);
+}
+
+static void plan_stop(struct plan *plan, int64_t grace_ms)
+{
+    size_t len = containers_len(plan->spec, plan->obs);
+
+    for (size_t i = 0; i < len; i++)
+        stop_container(plan, i, grace_ms);
+}
+
 /* Image and network in parallel, then the machine. */
 static void plan_run(struct plan *plan)
 {
@@ -173,9 +234,13 @@ static void plan_run(struct plan *plan)
 
     for (size_t i = 0; i < len; i++) {
         const struct container_observed *c = &plan->obs->containers[i];
+        bool changed = container_changed(&plan->spec->containers[i], c);
         bool image_ready;
 
-        if (!wants_start(plan, i) || !due(plan, c->restart_ms))
+        if (changed || c->stop_sent)
+            stop_container(plan, i, grace_ms_of(plan->spec->grace_s));
+        /* A back-off is about one image: a new one may be the cure. */
+        if (!wants_start(plan, i) || (!changed && !due(plan, c->restart_ms)))
             continue;
         image_ready = need_image(plan, i);
         if (!net_asked)
@@ -185,32 +250,6 @@ static void plan_run(struct plan *plan)
             add(plan, (struct action){.kind = ACTION_LAUNCH,
                                       .container = (uint32_t)i,
                                       .attempt = c->attempt + (c->exit.valid ? 1 : 0)});
-    }
-}
-
-/* Ends what runs: politely within grace_ms, at once when that is 0. */
-static void plan_stop(struct plan *plan, int64_t grace_ms)
-{
-    size_t len = containers_len(plan->spec, plan->obs);
-
-    for (size_t i = 0; i < len; i++) {
-        const struct container_observed *c = &plan->obs->containers[i];
-        struct action kill = {.kind = ACTION_KILL, .container = (uint32_t)i};
-        struct action stop = {.kind = ACTION_STOP, .container = (uint32_t)i, .grace_ms = grace_ms};
-        uint64_t shortest_ms = plan->now->mono_ms + (uint64_t)grace_ms;
-
-        if (c->kill_sent)
-            continue;
-        if (c->machine == MACHINE_STARTING && grace_ms == 0)
-            add(plan, kill);
-        if (c->machine != MACHINE_RUNNING)
-            continue; /* a start is waited for: only a running guest can be asked to end */
-        if (grace_ms == 0 || (c->stop_sent && plan->now->mono_ms >= c->stop_deadline_ms))
-            add(plan, kill);
-        else if (!c->stop_sent || shortest_ms < c->stop_deadline_ms)
-            add(plan, stop); /* the second: a second DELETE shortened the grace */
-        else
-            (void)due(plan, c->stop_deadline_ms);
     }
 }
 
@@ -242,13 +281,9 @@ static bool plan_net_down(struct plan *plan)
 static void plan_end(struct plan *plan)
 {
     const struct pod_observed *obs = plan->obs;
-    int64_t grace_s =
-        obs->gone || plan->spec->deletion_grace_s < 0 ? 0 : plan->spec->deletion_grace_s;
 
-    if (grace_s > INT32_MAX)
-        grace_s = INT32_MAX;
     if (!pod_machines_gone(obs)) {
-        plan_stop(plan, grace_s * 1000);
+        plan_stop(plan, obs->gone ? 0 : grace_ms_of(plan->spec->deletion_grace_s));
         return;
     }
     if (!plan_net_down(plan))
@@ -284,7 +319,7 @@ size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
         (void)plan_net_down(&plan);
     } else if (obs->stopped_for_good || api_terminal(spec)) {
         /* Somebody else ended it, the Pod garbage collector for one. */
-        plan_stop(&plan, spec->grace_s < 0 || spec->grace_s > INT32_MAX ? 0 : spec->grace_s * 1000);
+        plan_stop(&plan, grace_ms_of(spec->grace_s));
     } else if (!refusal || !refusal->reason) {
         plan_run(&plan);
     }

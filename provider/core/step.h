@@ -47,6 +47,11 @@ bool container_will_restart(const struct pod_spec *spec, const struct container_
 /* Nothing of this Pod will ever run again and nothing runs: its resources can go (contract 3.3).
  * For a Pod that is not deleted; a deleted one is never started again anyway. */
 bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed *obs);
+/* The image reference is another than the current attempt's: that is ended and a new one started,
+ * whatever the restart policy, as the kubelet does (contract 3.10). */
+bool container_changed(const struct container_spec *container, const struct container_observed *c);
+/* It ended because we asked, not for a deletion: the new attempt is due. */
+bool container_replaced(const struct container_observed *c);
 /* Deleted, or gone from the API: it only has to be taken down. */
 bool pod_ending(const struct pod_spec *spec, const struct pod_observed *obs);
 /* No machine exists or is being started. */

@@ -176,10 +176,10 @@ static void image_failures(void **state)
 
     (void)state;
     fixture_init(&f);
-    observe_image_pulling(&f.c);
+    observe_image_pulling(&f.c, f.container.image);
     observe_image_failed(&f.c, "ErrImagePull", "timeout", &f.now);
     assert_int_equal(f.c.image_retry_ms, NOW_MONO + 10000);
-    observe_image_pulling(&f.c);
+    observe_image_pulling(&f.c, f.container.image);
     observe_image_failed(&f.c, "ErrImagePull", "timeout", &f.now);
     assert_int_equal(f.c.image_retry_ms, NOW_MONO + 20000);
     observe_image_ready(&f.c, "sha256:aa");

@@ -3,6 +3,7 @@
  * might. Seeded: a failure names its seed. */
 #include "core_fixture.h"
 
+#include "base/str.h"
 #include "provider/core/status.h"
 
 #define STATES 100000
@@ -55,6 +56,8 @@ static void random_observation(struct fixture *f, uint64_t *random)
     f->c.machine = (enum machine_state)pick(random, 5);
     f->c.exit.valid = f->c.machine == MACHINE_EXITED;
     f->c.exit.exit_code = (int32_t)pick(random, 2);
+    f->c.image_hash = pick(random, 2) ? str_hash("reg/app:v1", 10) : pick(random, 2);
+    f->c.running_hash = pick(random, 2) ? str_hash("reg/app:v1", 10) : pick(random, 2);
     f->c.last.valid = one_in(random, 2);
     f->c.crashes = pick(random, 4);
     f->c.restart_ms = some_time(random);
@@ -83,6 +86,8 @@ static const char *broken_rule(const struct fixture *f, const struct action *act
     bool ending = f->obs.gone || f->spec.deletion_ms;
     bool wanted = !ending && !refused && !f->obs.stopped_for_good &&
                   f->spec.api_phase != PHASE_SUCCEEDED && f->spec.api_phase != PHASE_FAILED;
+    bool stops = !wanted || f->c.stop_sent || container_changed(&f->container, &f->c);
+    const struct container_observed of_image = {.running_hash = f->c.image_hash};
 
     if (f->spec.features & PF_MIRROR)
         return action->kind == ACTION_FORGET && f->obs.gone ? NULL : "a mirror Pod is touched";
@@ -93,12 +98,14 @@ static const char *broken_rule(const struct fixture *f, const struct action *act
     case ACTION_LAUNCH:
         if (!wanted || lives(f))
             return "launched unwanted or twice";
+        if (f->c.image_hash && container_changed(&f->container, &of_image))
+            return "launched from the image before";
         return f->obs.net == NET_UP && f->c.image == IMAGE_READY ? NULL : "launched unprepared";
     case ACTION_STOP:
-        return f->c.machine == MACHINE_RUNNING && !wanted && action->grace_ms > 0 ? NULL
+        return f->c.machine == MACHINE_RUNNING && stops && action->grace_ms > 0 ? NULL
                                                                                   : "odd stop";
     case ACTION_KILL:
-        return lives(f) && !wanted && !f->c.kill_sent ? NULL : "odd kill";
+        return lives(f) && stops && !f->c.kill_sent ? NULL : "odd kill";
     case ACTION_NET_DEL:
         return lives(f) ? "network taken from a living machine" : NULL;
     case ACTION_CLEAN:
@@ -183,7 +190,7 @@ static void carry_out(struct fixture *f, const struct action *action, bool *forg
 {
     switch (action->kind) {
     case ACTION_PULL:
-        observe_image_pulling(&f->c);
+        observe_image_pulling(&f->c, f->container.image);
         break;
     case ACTION_NET_ADD:
         observe_net_adding(&f->obs);
@@ -280,7 +287,10 @@ static void random_event(struct fixture *f, uint64_t *random)
         observe_lost(&f->c, &f->container, &f->now);
         break;
     case 5:
+        f->container.image = one_in(random, 2) ? "reg/app:v1" : "reg/app:v2";
+        break;
     case 6:
+    case 7:
         f->now.mono_ms += pick(random, 20000);
         break;
     default:

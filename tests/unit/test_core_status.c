@@ -31,14 +31,14 @@ static void pull_failed(struct fixture *f)
 static void pull_failed_again(struct fixture *f)
 {
     pull_failed(f);
-    observe_image_pulling(&f->c);
+    observe_image_pulling(&f->c, f->container.image);
     pull_failed(f);
 }
 
 static void pull_third_time(struct fixture *f)
 {
     pull_failed_again(f);
-    observe_image_pulling(&f->c);
+    observe_image_pulling(&f->c, f->container.image);
 }
 
 static void registry_gone_twice(struct fixture *f)
@@ -123,6 +123,14 @@ static void completed_always(struct fixture *f)
 {
     ready_to_start(f);
     fixture_exit(f, 0, 1000);
+}
+
+static void stopped_for_new_image(struct fixture *f)
+{
+    f->spec.restart_policy = RESTART_NEVER;
+    running(f);
+    f->c.stop_sent = true;
+    observe_exit(&f->c, &f->container, &(struct machine_exit){.exit_code = 1}, &f->now);
 }
 
 static void completed(struct fixture *f)
@@ -258,6 +266,8 @@ static const struct row rows[] = {
     {"running again", running_again, false, PHASE_RUNNING, "running", "", 2, 1, 0},
     {"the image went away meanwhile", crashed_twice_and_no_image, false, PHASE_RUNNING,
      "waiting ErrImagePull", "manifest unknown", 1, 1, 0},
+    {"stopped for a new image", stopped_for_new_image, false, PHASE_RUNNING,
+     "waiting ContainerCreating", "", 0, 1, 100},
     {"exit 0 with policy Always", completed_always, false, PHASE_RUNNING, "terminated Completed 0",
      "", 0, -1, 100},
 

@@ -2,6 +2,8 @@
  * an ordinary Pod, the actions that must follow, and when the step must be called again. */
 #include "core_fixture.h"
 
+#include "base/str.h"
+
 #define DELETED(grace) .deleted = true, .grace_s = (grace)
 #define UP .image = IMAGE_READY, .net = NET_UP
 #define RUNS UP, .machine = MACHINE_RUNNING
@@ -24,6 +26,7 @@ struct row {
     enum machine_state machine;
     int32_t exit_code; /* in MACHINE_EXITED */
     int64_t restart_in_ms;
+    bool new_image; /* the spec has another than was pulled and started */
     bool stop_sent;
     int64_t stop_in_ms; /* with stop_sent */
     bool kill_sent;
@@ -87,6 +90,28 @@ static const struct row rows[] = {
     {"a restart needs a network again", .image = IMAGE_READY, .machine = MACHINE_EXITED,
      .want = "net-add"},
     {"a refused Pod is not restarted", ENDED(1), .refused = true, .want = ""},
+
+    /* Another image in the spec: contract 3.10. */
+    {"a running one of the old image is stopped", RUNS, .new_image = true, .want = "stop/30000"},
+    {"in its grace", RUNS, .new_image = true, .stop_sent = true, .stop_in_ms = 12000, .want = "",
+     .again_in_ms = 12000},
+    {"and killed after it", RUNS, .new_image = true, .stop_sent = true, .want = "kill"},
+    {"also when the old image is back", RUNS, .stop_sent = true, .want = "kill"},
+    {"a start of the old image is waited for", UP, .machine = MACHINE_STARTING, .new_image = true,
+     .want = ""},
+    {"then the new image is pulled, whatever the policy", ENDED(0), .restart = RESTART_NEVER,
+     .new_image = true, .stop_sent = true, .want = "pull"},
+    {"and started", ENDED(0), .restart = RESTART_NEVER, .stop_sent = true, .want = "launch/1"},
+    {"an end of its own is the policy's matter", ENDED(0), .restart = RESTART_NEVER,
+     .new_image = true, .want = "net-del"},
+    {"a new image does not wait for the old one's back-off", ENDED(1), .new_image = true,
+     .restart_in_ms = 20000, .want = "pull"},
+    {"nor for a launch that failed", UP, .machine = MACHINE_FAILED, .new_image = true,
+     .restart_in_ms = 300000, .want = "pull"},
+    {"nor for a failed pull", .image = IMAGE_FAILED, .image_retry_in_ms = 9000, .net = NET_UP,
+     .new_image = true, .want = "pull"},
+    {"nor for a pull under way", .image = IMAGE_PULLING, .net = NET_UP, .new_image = true,
+     .want = "pull"},
 
     /* Ended by itself: resources go, the rest stays for logs until deletion. */
     {"an ended Pod without network needs nothing", DOWN, .restart = RESTART_NEVER, .want = ""},
@@ -179,6 +204,10 @@ static void set_up(struct fixture *f, const struct row *row)
     }
     if (row->machine == MACHINE_EXITED)
         fixture_exit(f, row->exit_code, 1000);
+    if (row->new_image) {
+        f->c.image_hash = str_hash("reg/app:v0", 10);
+        f->c.running_hash = f->c.image_hash;
+    }
     f->c.image = row->image;
     f->c.image_retry_ms = at(row->image_retry_in_ms);
     f->c.machine = row->machine;
