@@ -217,13 +217,11 @@ int cni_addr_parse(const char *text, struct cni_addr *ret)
     unsigned char raw[16];
     uint64_t prefix;
 
-    if (!slash || (size_t)(slash - text) >= sizeof(addr.ip) ||
-        str_to_u64(slash + 1, &prefix) < 0)
+    if (!slash || (size_t)(slash - text) >= sizeof(addr.ip) || str_to_u64(slash + 1, &prefix) < 0)
         return -EINVAL;
     memcpy(addr.ip, text, (size_t)(slash - text));
     addr.v6 = strchr(addr.ip, ':') != NULL;
-    if (inet_pton(addr.v6 ? AF_INET6 : AF_INET, addr.ip, raw) != 1 ||
-        prefix > (addr.v6 ? 128 : 32))
+    if (inet_pton(addr.v6 ? AF_INET6 : AF_INET, addr.ip, raw) != 1 || prefix > (addr.v6 ? 128 : 32))
         return -EINVAL;
     addr.prefix_len = (uint32_t)prefix;
     *ret = addr;
@@ -258,8 +256,7 @@ static int parse_ips(const struct json *root, const char *ifname, bool v6, struc
         unsigned char raw[16];
 
         if (cni_addr_parse(text, &addr) < 0)
-            return err_set(err, -EBADMSG, "CNI result has the address \"%.60s\"",
-                           text ? text : "");
+            return err_set(err, -EBADMSG, "CNI result has the address \"%.60s\"", text ? text : "");
         if (addr.v6 != v6 || !on_interface(ip, interfaces, ifname))
             continue;
         if (ret->addrs_len == CNI_ADDRS_MAX)

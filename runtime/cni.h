@@ -1,6 +1,6 @@
 /* CNI as data: configuration lists, what a plugin gets on its standard input, and what it prints.
- * Spec 0.3.0 to 1.1.0 (containernetworking/cni SPEC.md). Pure but for cni_list_load and _check, which
- * read directories; running plugins is cni_chain.h. Called by network*.c alone. */
+ * Spec 0.3.0 to 1.1.0 (containernetworking/cni SPEC.md). Pure but for cni_list_load and _check,
+ * which read directories; running plugins is cni_chain.h. Called by network*.c alone. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,8 +14,8 @@ struct network_port;
 #define CNI_CONF_MAX (256 * 1024)   /* a configuration file; real ones stay below 4 KiB */
 #define CNI_RESULT_MAX (256 * 1024) /* what a plugin may print */
 #define CNI_PLUGINS_MAX 16
-#define CNI_FILES_MAX 256           /* in conf_dir */
-#define CNI_ADDRS_MAX 8             /* addresses of one interface that we keep track of */
+#define CNI_FILES_MAX 256 /* in conf_dir */
+#define CNI_ADDRS_MAX 8   /* addresses of one interface that we keep track of */
 #define CNI_PORTS_MAX 256
 #define CNI_IFNAME "eth0"
 

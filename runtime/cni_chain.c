@@ -121,8 +121,8 @@ static int start_plugin(struct cni_chain *chain, struct err *err)
 
     if (!path)
         return err_set(err, -ENOENT, "CNI plugin %s is not in %s", plugin->type, dirs);
-    if (cni_input(call->list, (size_t)(plugin - call->list->plugins), call->ports,
-                  call->ports_len, chain->prev, &input) < 0)
+    if (cni_input(call->list, (size_t)(plugin - call->list->plugins), call->ports, call->ports_len,
+                  chain->prev, &input) < 0)
         return err_set(err, -ENOBUFS, "CNI plugin %s: its input is too large", plugin->type);
     spec.input = buf_str(&input);
     spec.input_len = input.len;
@@ -140,8 +140,7 @@ static void next(struct cni_chain *chain)
     struct err err;
     int r;
 
-    if (chain->steps == chain->call.list->plugins_len ||
-        (chain->result < 0 && !chain->call.del)) {
+    if (chain->steps == chain->call.list->plugins_len || (chain->result < 0 && !chain->call.del)) {
         finish(chain);
         return;
     }

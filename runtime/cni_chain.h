@@ -22,8 +22,8 @@ struct cni_call {
     uint32_t ms_max;  /* for one plugin */
 };
 
-/* ADD: stops at the first failure; output is the last plugin's result. DEL: goes on after a failure,
- * to leave as little as possible, and reports the first. */
+/* ADD: stops at the first failure; output is the last plugin's result. DEL: goes on after a
+ * failure, to leave as little as possible, and reports the first. */
 typedef void (*cni_chain_done)(void *userdata, int result, const char *output, size_t output_len,
                                const struct err *err);
 

@@ -77,7 +77,8 @@ static void kill_group(const struct cni_exec *exec)
     (void)kill(-exec->pid, SIGKILL);
 }
 
-/* Reads what is there. Too much on stdout ends the plugin; too much on stderr loses its beginning. */
+/* Reads what is there. Too much on stdout ends the plugin; too much on stderr loses its beginning.
+ */
 static void drain(struct cni_exec *exec, struct stream *stream)
 {
     char chunk[4096];

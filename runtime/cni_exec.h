@@ -17,7 +17,7 @@ struct cni_exec_spec {
     const char *const *envp;
     const char *input;
     size_t input_len;
-    int guard_fd;     /* becomes descriptor 3; -1: none */
+    int guard_fd; /* becomes descriptor 3; -1: none */
     uint32_t ms_max;
 };
 

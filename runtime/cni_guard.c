@@ -1,5 +1,5 @@
-/* Waiting for the plugins of a dead agent by the end of file on a FIFO: an event, not a poll, and it
- * needs no record of their pids. See cni_guard.h. */
+/* Waiting for the plugins of a dead agent by the end of file on a FIFO: an event, not a poll, and
+ * it needs no record of their pids. See cni_guard.h. */
 #include "runtime/cni_guard.h"
 
 #include "base/cleanup.h"
@@ -81,9 +81,8 @@ static void on_timer(uv_timer_t *timer)
         tell(guard, writers(guard) == -EAGAIN ? -ETIMEDOUT : 0);
 }
 
-int cni_guard_open(struct uv_loop_s *loop, const char *path, uint32_t ms_max,
-                   cni_guard_ready ready, void *userdata, struct cni_guard **ret,
-                   struct err *err)
+int cni_guard_open(struct uv_loop_s *loop, const char *path, uint32_t ms_max, cni_guard_ready ready,
+                   void *userdata, struct cni_guard **ret, struct err *err)
 {
     struct cni_guard *guard = xcalloc(1, sizeof(*guard));
     int r = mkfifo(path, 0600) < 0 && errno != EEXIST ? -errno : 0;

@@ -34,14 +34,14 @@ static int list_files(const char *conf_dir, struct names *names, struct err *err
     const struct dirent *entry;
 
     if (!dir)
-        return errno == ENOENT ? -ENOENT
-                               : err_set(err, -errno, "cannot read %s: %s", conf_dir,
-                                         strerror(errno));
+        return errno == ENOENT
+                   ? -ENOENT
+                   : err_set(err, -errno, "cannot read %s: %s", conf_dir, strerror(errno));
     while ((entry = readdir(dir))) {
         const char *name = entry->d_name;
 
-        if (name[0] == '.' || (!str_ends(name, ".conflist") && !str_ends(name, ".conf") &&
-                               !str_ends(name, ".json")))
+        if (name[0] == '.' ||
+            (!str_ends(name, ".conflist") && !str_ends(name, ".conf") && !str_ends(name, ".json")))
             continue;
         if (names->len == CNI_FILES_MAX)
             return err_set(err, -E2BIG, "%s has more than %d files", conf_dir, CNI_FILES_MAX);

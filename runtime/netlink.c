@@ -127,7 +127,7 @@ static int walk(const struct netlink *nl, const unsigned char *data, size_t len,
             if (r < 0)
                 return r;
         }
-skip:
+    skip:
         step = NLMSG_ALIGN(m->nlmsg_len);
         if (step >= len)
             break;
@@ -232,10 +232,8 @@ int netlink_link(struct netlink *nl, const char *name, struct netlink_link *ret)
 
 int netlink_up(struct netlink *nl, int index, uint32_t mtu)
 {
-    const struct ifinfomsg info = {.ifi_family = AF_UNSPEC,
-                                   .ifi_index = index,
-                                   .ifi_flags = IFF_UP,
-                                   .ifi_change = IFF_UP};
+    const struct ifinfomsg info = {
+        .ifi_family = AF_UNSPEC, .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
     struct request request;
 
     request_begin(&request, RTM_NEWLINK, NLM_F_ACK, &info, sizeof(info));
@@ -378,15 +376,15 @@ static int add_ingress(struct netlink *nl, int index)
     return talk(nl, &request, NULL, NULL);
 }
 
-/* Begins a u32 filter with these keys (1 to 3); leaves its TCA_OPTIONS open, which *ret_nest closes. */
+/* Begins a u32 filter with these keys (1 to 3); leaves its TCA_OPTIONS open, which *ret_nest
+ * closes. */
 static void begin_filter(struct request *request, int index, uint32_t prio,
                          const struct tc_u32_key *keys, uint8_t keys_len, uint32_t *ret_nest)
 {
     const struct tcmsg header = {.tcm_family = AF_UNSPEC,
                                  .tcm_ifindex = index,
                                  .tcm_parent = TC_H_MAKE(TC_H_INGRESS, 0),
-                                 .tcm_info =
-                                     TC_H_MAKE(prio << 16, __builtin_bswap16(ETH_P_ALL))};
+                                 .tcm_info = TC_H_MAKE(prio << 16, __builtin_bswap16(ETH_P_ALL))};
     const struct tc_u32_sel sel = {.flags = TC_U32_TERMINAL, .nkeys = keys_len};
     unsigned char match[sizeof(sel) + U32_KEYS_MAX * sizeof(*keys)];
 
@@ -424,9 +422,8 @@ static int pass_echo(struct netlink *nl, int index, const unsigned char mac[6])
 
 int netlink_redirect(struct netlink *nl, int from, int to, const unsigned char *echo_mac)
 {
-    const struct tc_mirred mirred = {.action = TC_ACT_STOLEN,
-                                     .eaction = TCA_EGRESS_REDIR,
-                                     .ifindex = (uint32_t)to};
+    const struct tc_mirred mirred = {
+        .action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR, .ifindex = (uint32_t)to};
     const struct tc_u32_key all = {.mask = 0}; /* compares nothing */
     struct request request;
     uint32_t options;

@@ -31,8 +31,8 @@ int netlink_flush(struct netlink *nl, int index);
 int netlink_addr_add(struct netlink *nl, int index, bool v6, const void *addr, uint32_t prefix_len);
 /* The next hop of the main table's IPv4 default route over the interface; -ENOENT. */
 int netlink_gateway(struct netlink *nl, int index, unsigned char ret_addr[4]);
-/* Everything that arrives on one interface leaves by the other: an ingress qdisc with one u32 filter
- * that matches all and redirects (`tc filter add dev FROM parent ffff: protocol all u32 match u32 0 0
- * action mirred egress redirect dev TO`). Except, when echo_mac is not NULL, group frames sent by
- * that address: they are left to the namespace. -EEXIST: it has an ingress qdisc. */
+/* Everything that arrives on one interface leaves by the other: an ingress qdisc with one u32
+ * filter that matches all and redirects (`tc filter add dev FROM parent ffff: protocol all u32
+ * match u32 0 0 action mirred egress redirect dev TO`). Except, when echo_mac is not NULL, group
+ * frames sent by that address: they are left to the namespace. -EEXIST: it has an ingress qdisc. */
 int netlink_redirect(struct netlink *nl, int from, int to, const unsigned char *echo_mac);

@@ -51,8 +51,7 @@ static void finish(struct net_job *job)
               job->result, (double)(clock_mono_ns() - job->begun_ns) / 1e6,
               (double)job->cni_ns / 1e6);
     network_soon(network);
-    job->done(job->userdata, job->result,
-              job->add && job->result == 0 ? &job->record.net : NULL,
+    job->done(job->userdata, job->result, job->add && job->result == 0 ? &job->record.net : NULL,
               job->result < 0 ? job->err.text : NULL);
     network_job_free(job);
 }
@@ -130,7 +129,8 @@ static void on_chain(void *userdata, int result, const char *output, size_t outp
         on_del_chain(job, result, err);
 }
 
-/* Set by the kubelet's runtimes too; IgnoreUnknown lets plugins accept those that they do not know. */
+/* Set by the kubelet's runtimes too; IgnoreUnknown lets plugins accept those that they do not know.
+ */
 static char *make_args(const struct net_job *job, const struct network_record *record)
 {
     return xasprintf("IgnoreUnknown=1;K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;"
@@ -262,8 +262,8 @@ static struct net_job *new_job(struct network *network, const char *uid, network
                 uid);
     }
     if (network->jobs_len >= NETWORK_JOBS_MAX && job->result == 0)
-        job->result = err_set(&job->err, -EAGAIN, "more than %d network jobs are waiting",
-                              NETWORK_JOBS_MAX);
+        job->result =
+            err_set(&job->err, -EAGAIN, "more than %d network jobs are waiting", NETWORK_JOBS_MAX);
     network->jobs_len++;
     *network->pending_end = job;
     network->pending_end = &job->next;
@@ -276,8 +276,7 @@ static bool name_ok(const char *name)
 {
     size_t len = name ? strlen(name) : 0;
 
-    return len > 0 && len <= 253 &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") == len;
+    return len > 0 && len <= 253 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") == len;
 }
 
 void network_add(struct network *network, const struct network_pod *pod, network_done done,

@@ -1,6 +1,6 @@
 /* A network namespace per Pod, CNI in it, and a tap joined to the CNI interface by tc, so that the
- * guest itself has the Pod's IP, MAC and MTU. Everything can be undone from the uid alone, after any
- * crash: names are derived from it and CNI results are kept on disk. */
+ * guest itself has the Pod's IP, MAC and MTU. Everything can be undone from the uid alone, after
+ * any crash: names are derived from it and CNI results are kept on disk. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,7 +13,7 @@ struct uv_loop_s;
 #define NETWORK_TAP_NAME "tap0" /* inside the Pod's netns */
 
 struct network_config {
-    const char *conf_dir;   /* /etc/cni/net.d: first *.conflist or *.conf by name wins */
+    const char *conf_dir; /* /etc/cni/net.d: first *.conflist or *.conf by name wins */
     const char *const *bin_dirs;
     size_t bin_dirs_len;
     const char *netns_dir;  /* /run/netns */
@@ -27,8 +27,8 @@ struct network;
 
 int network_open(struct uv_loop_s *loop, const struct network_config *config, struct network **ret,
                  struct err *err);
-/* Drops what is under way, without callbacks; the next agent undoes it. The loop must turn once more
- * for the memory to go. */
+/* Drops what is under way, without callbacks; the next agent undoes it. The loop must turn once
+ * more for the memory to go. */
 void network_close(struct network *network);
 /* Whether Pods can get a network now; the text is for the Node's Ready condition. */
 int network_check(struct network *network, struct err *err);
@@ -36,7 +36,7 @@ int network_check(struct network *network, struct err *err);
 struct network_port {
     uint16_t container_port;
     uint16_t host_port;
-    const char *host_ip; /* "" any */
+    const char *host_ip;  /* "" any */
     const char *protocol; /* "tcp", "udp" */
 };
 

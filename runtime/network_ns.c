@@ -62,8 +62,8 @@ static int write_sysctl(const char *name, const char *value, struct err *err)
     return 0;
 }
 
-/* No link-local address, no router solicitation: the namespace must not speak beside its guest. IPv6
- * stays on for now, because plugins may configure it. */
+/* No link-local address, no router solicitation: the namespace must not speak beside its guest.
+ * IPv6 stays on for now, because plugins may configure it. */
 static int silence(struct err *err)
 {
     int r = write_sysctl("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1", err);

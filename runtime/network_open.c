@@ -17,7 +17,9 @@
 #include <fcntl.h>
 #include <string.h>
 
-#define GUARD_MS_MAX 60000 /* for plugins of an agent that died: their own limit is gone with it */
+#define GUARD_MS_MAX                                                            \
+    60000 /* for plugins of an agent that died: their own limit is gone with it \
+           */
 #define BIN_DIRS_MAX 16
 #define LIST_MAX 65536 /* uids; far more than any host runs */
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
@@ -103,8 +105,8 @@ static void remove_halves(const char *dir)
             (void)unlinkat(dirfd(list), entry->d_name, 0);
 }
 
-int network_open(struct uv_loop_s *loop, const struct network_config *config,
-                 struct network **ret, struct err *err)
+int network_open(struct uv_loop_s *loop, const struct network_config *config, struct network **ret,
+                 struct err *err)
 {
     struct network *network = xcalloc(1, sizeof(*network));
     CLEANUP(free) char *fifo = NULL;

@@ -57,8 +57,8 @@ struct net_job {
     char netns[256];
     network_done done;
     void *userdata;
-    struct network_record record; /* add: what is, or will be, on disk */
-    struct network_record old;    /* what was found there and is undone */
+    struct network_record record;         /* add: what is, or will be, on disk */
+    struct network_record old;            /* what was found there and is undone */
     const struct network_record *undoing; /* one of the two */
     struct cni_list *list;
     const char *cni_netns; /* netns, or "" when it is gone */

@@ -62,8 +62,8 @@ static void prepare_add(struct net_job *job)
     r = network_current_list(network, has_host_ports(&job->record), &job->list,
                              &job->record.is_default, job->skipped, &job->err);
     if (r == 0)
-        r = cni_list_check(job->list, (const char *const *)network->bin_dirs,
-                           network->bin_dirs_len, &job->err);
+        r = cni_list_check(job->list, (const char *const *)network->bin_dirs, network->bin_dirs_len,
+                           &job->err);
     if (r < 0) {
         fail(job, r, NET_FINISH);
         return;
@@ -143,8 +143,8 @@ void network_step_join(void *userdata)
 
 /* bridge's DEL removes the masquerading rules of the addresses that it finds on the interface, and
  * none when there is no interface: they must be there again. Where namespace or interface went
- * already (a DEL that failed half-way, or somebody else; not a reboot, which takes the rules along) a
- * stand-in carries them, for our own list only: other plugins get what the spec says. */
+ * already (a DEL that failed half-way, or somebody else; not a reboot, which takes the rules along)
+ * a stand-in carries them, for our own list only: other plugins get what the spec says. */
 static int restore_addresses(struct net_job *job, const struct network_record *record,
                              struct err *err)
 {

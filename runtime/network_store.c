@@ -10,7 +10,9 @@
 #include "base/str.h"
 #include "runtime/cni.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -123,6 +125,21 @@ static bool take_text(const struct json *object, const char *key, char *dst, siz
     return true;
 }
 
+static bool address_ok(const char *text)
+{
+    unsigned char raw[16];
+
+    return inet_pton(AF_INET, text, raw) == 1 || inet_pton(AF_INET6, text, raw) == 1;
+}
+
+static bool mac_ok(const char *text)
+{
+    for (size_t i = 0; i < 17; i++)
+        if (i % 3 == 2 ? text[i] != ':' : !isxdigit((unsigned char)text[i]))
+            return false;
+    return text[17] == '\0';
+}
+
 static int decode_net(const struct json *object, struct network_result *net)
 {
     int64_t prefix_len;
@@ -133,7 +150,8 @@ static int decode_net(const struct json *object, struct network_result *net)
         !take_text(object, "gateway", net->gateway, sizeof(net->gateway)) ||
         !take_text(object, "mac", net->mac, sizeof(net->mac)) ||
         !json_get_int(object, "prefixLen", &prefix_len) || !json_get_int(object, "mtu", &mtu) ||
-        prefix_len < 0 || prefix_len > 128 || mtu < 0 || mtu > UINT32_MAX)
+        prefix_len < 0 || prefix_len > 128 || mtu < 0 || mtu > UINT32_MAX || !address_ok(net->ip) ||
+        (net->gateway[0] && !address_ok(net->gateway)) || !mac_ok(net->mac))
         return -EBADMSG;
     net->prefix_len = (uint32_t)prefix_len;
     net->mtu = (uint32_t)mtu;

@@ -23,9 +23,9 @@ struct network_record {
     char *boot_id;
     char *ns;
     char *name;
-    bool is_default;   /* conf is our own default list */
-    char *conf;        /* the list used, as JSON */
-    char *result;      /* CNI's, as JSON; NULL before */
+    bool is_default;            /* conf is our own default list */
+    char *conf;                 /* the list used, as JSON */
+    char *result;               /* CNI's, as JSON; NULL before */
     struct network_port *ports; /* strings malloc'd */
     size_t ports_len;
     struct network_result net; /* valid when up */

@@ -112,8 +112,8 @@ int tap_join(const char *ifname, const char *tap, struct network_result *net, st
     if (r < 0)
         return failed(err, r, "bring up", tap);
     net->mtu = outer.mtu;
-    str_fmt(net->mac, sizeof(net->mac), "%02x:%02x:%02x:%02x:%02x:%02x", outer.mac[0],
-            outer.mac[1], outer.mac[2], outer.mac[3], outer.mac[4], outer.mac[5]);
+    str_fmt(net->mac, sizeof(net->mac), "%02x:%02x:%02x:%02x:%02x:%02x", outer.mac[0], outer.mac[1],
+            outer.mac[2], outer.mac[3], outer.mac[4], outer.mac[5]);
     return 0;
 }
 

@@ -180,8 +180,8 @@ static void set_aside(const struct statedir *dir, const char *name)
 /* 0: read into text. -EBADMSG: nothing that we wrote. -ENOENT: gone meanwhile. */
 static int read_record(const struct statedir *dir, const char *name, struct buf *text)
 {
-    CLEANUP(close) int fd =
-        openat(dir->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    CLEANUP(close)
+    int fd = openat(dir->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat st;
     char chunk[16384];
 
@@ -219,8 +219,7 @@ static void add_record(struct loading *loading, const char *name, const char *da
 
     if (loading->len == loading->cap) {
         loading->cap = loading->cap ? loading->cap * 2 : 16;
-        loading->records =
-            xrealloc(loading->records, loading->cap * sizeof(*loading->records));
+        loading->records = xrealloc(loading->records, loading->cap * sizeof(*loading->records));
     }
     record = &loading->records[loading->len++];
     record->uid = xstrndup(name, strlen(name) - strlen(SUFFIX));

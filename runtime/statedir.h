@@ -1,5 +1,5 @@
-/* The state directory: one file per Pod, written atomically, with a format version, the boot id and a
- * check sum. A file that is truncated, foreign or from another version is set aside (renamed to
+/* The state directory: one file per Pod, written atomically, with a format version, the boot id and
+ * a check sum. A file that is truncated, foreign or from another version is set aside (renamed to
  * *.bad, at most STATEDIR_BAD_MAX kept) with a log line by the caller, never fatal. One agent at a
  * time: the directory is locked. */
 #pragma once

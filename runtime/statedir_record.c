@@ -1,6 +1,6 @@
 /* Encoding and checking of one state file. Pure: no file system, no clock. A record is either whole
- * and ours or it is refused: the check sum covers the header's fields too, so that no single damaged
- * byte can turn into another boot's deadlines. Called by statedir.c. */
+ * and ours or it is refused: the check sum covers the header's fields too, so that no single
+ * damaged byte can turn into another boot's deadlines. Called by statedir.c. */
 #include "runtime/statedir_record.h"
 
 #include "base/buf.h"

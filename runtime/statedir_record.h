@@ -1,6 +1,7 @@
 /* The bytes of one state file, apart from any file system: for statedir.c and the fuzz harness.
  * One header line, then the payload:
- *     unikubelet-state 1 <boot id> <payload bytes> <sha256 of "1 <boot id> <bytes>\n" + payload>\n */
+ *     unikubelet-state 1 <boot id> <payload bytes> <sha256 of "1 <boot id> <bytes>\n" + payload>\n
+ */
 #pragma once
 
 #include <stdbool.h>

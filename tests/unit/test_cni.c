@@ -98,9 +98,9 @@ static void test_input(void **state)
         {.container_port = 81, .host_port = 0, .host_ip = "", .protocol = "tcp"},
         {.container_port = 53, .host_port = 53, .host_ip = "10.0.0.1", .protocol = "udp"},
     };
-    struct cni_list *list =
-        parse(HEAD "\"plugins\":[{\"type\":\"a\",\"name\":\"own\",\"k\":[1,{\"x\":null}]},{\"type\":"
-                   "\"b\",\"capabilities\":{\"portMappings\":true},\"prevResult\":{\"old\":1}}]}");
+    struct cni_list *list = parse(
+        HEAD "\"plugins\":[{\"type\":\"a\",\"name\":\"own\",\"k\":[1,{\"x\":null}]},{\"type\":"
+             "\"b\",\"capabilities\":{\"portMappings\":true},\"prevResult\":{\"old\":1}}]}");
     struct buf out = BUF_INIT(65536);
 
     (void)state;

@@ -182,8 +182,7 @@ static void send_echo(const struct guest *from, const unsigned char to_mac[6],
     send_frame(from, to_mac, ETH_P_IP, packet, sizeof(packet));
 }
 
-static void expect_echo(const struct guest *at, const unsigned char from_ip[4],
-                        unsigned char type)
+static void expect_echo(const struct guest *at, const unsigned char from_ip[4], unsigned char type)
 {
     unsigned char frame[FRAME_MAX];
 
@@ -209,12 +208,11 @@ static char *nat_rules(void)
 
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     const int child_fds[] = {-1, fds[1], 2};
-    const struct spawn spawn = {.path = access("/usr/sbin/iptables", X_OK) == 0
-                                            ? "/usr/sbin/iptables"
-                                            : "/sbin/iptables",
-                                .argv = argv,
-                                .fds = child_fds,
-                                .fds_len = 3};
+    const struct spawn spawn = {
+        .path = access("/usr/sbin/iptables", X_OK) == 0 ? "/usr/sbin/iptables" : "/sbin/iptables",
+        .argv = argv,
+        .fds = child_fds,
+        .fds_len = 3};
 
     assert_int_equal(spawn_start(&spawn, &pid, &pidfd, NULL), 0);
     (void)close(fds[1]);
@@ -431,8 +429,8 @@ static void test_netns_gone(void **state)
     expect_nothing_left(f);
 }
 
-/* No record at all, as after a lost disk: the namespace's name says whose it is. The masquerading rule
- * stays, since nobody knows the address any more: the last test. */
+/* No record at all, as after a lost disk: the namespace's name says whose it is. The masquerading
+ * rule stays, since nobody knows the address any more: the last test. */
 static void test_record_gone(void **state)
 {
     struct fixture *f = *state;

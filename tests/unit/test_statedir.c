@@ -124,9 +124,11 @@ static void test_limit(void **state)
 static void test_names(void **state)
 {
     static const char *const refused[] = {
-        "",    ".",   "..",       "../x", "a/b",
-        "a.b", "a b", "a\nb",     "\xc3\xa4",
-        "12345678901234567890123456789012345678901234567890123456789012345", /* 65 */
+        "",         ".",
+        "..",       "../x",
+        "a/b",      "a.b",
+        "a b",      "a\nb",
+        "\xc3\xa4", "12345678901234567890123456789012345678901234567890123456789012345", /* 65 */
     };
     struct fixture *f = *state;
     struct err err;
@@ -197,8 +199,8 @@ static void test_every_damaged_byte(void **state)
     for (size_t i = 0; i < text.len; i++) {
         for (unsigned int bit = 0; bit < 8; bit++) {
             text.data[i] = (char)((unsigned char)text.data[i] ^ 1U << bit);
-            assert_int_equal(
-                statedir_decode(text.data, text.len, BOOT, &data, &len, &same_boot), -EBADMSG);
+            assert_int_equal(statedir_decode(text.data, text.len, BOOT, &data, &len, &same_boot),
+                             -EBADMSG);
             text.data[i] = (char)((unsigned char)text.data[i] ^ 1U << bit);
         }
     }
