@@ -142,4 +142,5 @@ def main():
     print(table(report.entries))
 
 
-main()
+if __name__ == "__main__":
+    main()

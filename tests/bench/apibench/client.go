@@ -106,7 +106,8 @@ type event struct {
 	at     time.Time
 }
 
-// watch delivers events of a list path from now on, until the context ends.
+// watch delivers events of a list path from now on, until the context ends. An API server ends the
+// watches of those who are slow for a moment: this one goes on where it was.
 func (c *client) watch(ctx context.Context, path, selector string) <-chan event {
 	var list struct {
 		Metadata struct {
@@ -116,28 +117,56 @@ func (c *client) watch(ctx context.Context, path, selector string) <-chan event 
 	if err := json.Unmarshal(c.must("GET", path+"?limit=1&"+selector, "", nil), &list); err != nil {
 		fail("list %s: %v", path, err)
 	}
-	url := fmt.Sprintf("%s%s?watch=1&resourceVersion=%s&%s", c.server, path, list.Metadata.ResourceVersion, selector)
+	version := list.Metadata.ResourceVersion
+	events := make(chan event, 65536)
+	body := c.watchFrom(ctx, path, selector, version)
+	go func() {
+		defer close(events)
+		for {
+			version = deliver(body, version, events)
+			body.Close()
+			if ctx.Err() != nil {
+				return
+			}
+			body = c.watchFrom(ctx, path, selector, version)
+			if body == nil {
+				return
+			}
+		}
+	}()
+	return events
+}
+
+// watchFrom returns the stream of a watch; nil when the context ended.
+func (c *client) watchFrom(ctx context.Context, path, selector, version string) io.ReadCloser {
+	url := fmt.Sprintf("%s%s?watch=1&resourceVersion=%s&%s", c.server, path, version, selector)
 	request, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
 		fail("watch: %v", err)
 	}
 	answer, err := c.http.Do(request)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		fail("watch: %v", err)
 	}
-	events := make(chan event, 65536)
-	go func() {
-		defer answer.Body.Close()
-		defer close(events)
-		decoder := json.NewDecoder(answer.Body)
-		for {
-			var e event
-			if err := decoder.Decode(&e); err != nil {
-				return
-			}
-			e.at = time.Now()
-			events <- e
+	return answer.Body
+}
+
+// deliver decodes until the stream ends; the version to go on from.
+func deliver(body io.Reader, version string, events chan<- event) string {
+	decoder := json.NewDecoder(body)
+	for {
+		var e event
+		if err := decoder.Decode(&e); err != nil {
+			return version
 		}
-	}()
-	return events
+		if e.Type == "ERROR" {
+			fail("the watch cannot go on from version %s", version)
+		}
+		e.at = time.Now()
+		version = e.Object.Metadata.ResourceVersion
+		events <- e
+	}
 }

@@ -272,7 +272,7 @@ func main() {
 	var result any
 	switch flag.Arg(0) {
 	case "null-node":
-		b.api.must("POST", "/api/v1/nodes", jsonType, map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": b.null}})
+		b.api.call("POST", "/api/v1/nodes", jsonType, map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": b.null}})
 		result = map[string]any{}
 	case "latency":
 		result = b.latency(*count)
