@@ -110,7 +110,8 @@ static int open_host(struct agent *agent, struct err *err)
 {
     struct config *config = &agent->config;
     char *pods = xasprintf("%s/pods", config->state_dir);
-    int result = file_mkdirs(config->state_dir, 0700);
+    /* VMMs pass through on the way to their kernel; what is secret below is 0700. */
+    int result = file_mkdirs(config->state_dir, 0711);
     if (result == 0)
         result = file_mkdirs(config->run_dir, 0711);
     if (result == 0)
