@@ -4,6 +4,7 @@
  * release. */
 #include "runtime/instance_priv.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -19,7 +20,8 @@
 #include <sys/stat.h>
 
 #define NS_PER_MS 1000000
-#define MESSAGES_MAX 8 /* of one shim in one turn of the loop */
+#define MESSAGES_MAX 8                 /* of one shim in one turn of the loop */
+#define SHIM_CMDLINE_MAX (1024 * 1024) /* the guest's command line is in it */
 
 static void on_timer_closed(uv_handle_t *handle)
 {
@@ -506,6 +508,24 @@ int instance_stop(struct instance *instance)
     return 0;
 }
 
+/* A shim that never spoke to us, adopted while stuck: the socket's credentials are those of who
+ * listened last, the shim or an agent of the past, so the command line has to name this machine. */
+static pid_t find_stuck_shim(const struct instance *instance)
+{
+    CLEANUP(buf) struct buf text = BUF_INIT(SHIM_CMDLINE_MAX);
+    struct ucred peer = {.pid = 0};
+    socklen_t size = sizeof(peer);
+    char path[64];
+
+    if (getsockopt(instance->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0)
+        return 0;
+    str_fmt(path, sizeof(path), "/proc/%d/cmdline", (int)peer.pid);
+    if (file_read(path, &text) < 0 || !memmem(text.data, text.len, "--dir=", strlen("--dir=")) ||
+        !memmem(text.data, text.len, instance->id, strlen(instance->id)))
+        return 0;
+    return peer.pid;
+}
+
 /* The pidfd is the shim's for certain when its end of the socket is still open afterwards: a
  * process closes its files before its pid can be used again. */
 static void on_kill_timeout(uv_timer_t *timer)
@@ -515,7 +535,11 @@ static void on_kill_timeout(uv_timer_t *timer)
     struct pollfd end = {.fd = instance->fd};
 
     stop_kill_timer(instance);
-    if (instance->fd < 0 || instance->shim_pid <= 0)
+    if (instance->fd < 0)
+        return;
+    if (instance->shim_pid == 0)
+        instance->shim_pid = find_stuck_shim(instance);
+    if (instance->shim_pid <= 0)
         return;
     pidfd = pidfd_open(instance->shim_pid, 0);
     if (pidfd < 0 || (poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLERR))))
@@ -532,6 +556,11 @@ void instance_kill(struct instance *instance)
     (void)uv_timer_init(instance->all->loop, instance->kill_timer);
     instance->kill_timer->data = instance;
     (void)uv_timer_start(instance->kill_timer, on_kill_timeout, INSTANCE_KILL_MS, 0);
+}
+
+int instance_reopen_log(struct instance *instance)
+{
+    return instance->fd < 0 ? -ESRCH : instance_command(instance->fd, SHIM_CMD_REOPEN, 0);
 }
 
 int instance_pid(const struct instance *instance)

@@ -87,6 +87,8 @@ int instance_adopt(struct instances *all, const char *id, const struct instance_
 int instance_stop(struct instance *instance);
 /* SIGKILL to the VMM, through the shim; on_exit follows. Kills a shim that does not answer. */
 void instance_kill(struct instance *instance);
+/* After log_path was renamed: the console goes on in a new file of that name. -ESRCH: it ended. */
+int instance_reopen_log(struct instance *instance);
 /* Forgets the handle; the machine, if any, is untouched. */
 void instance_release(struct instance *instance);
 /* Removes the directory and cgroup of an ended one. */

@@ -15,7 +15,6 @@
 #define INSTANCE_GROUP_MS 20  /* between tries to remove a cgroup that is still in use */
 #define INSTANCE_GROUP_TRIES 500
 #define INSTANCE_GROUP_AGE_S 60 /* older cgroups without a directory are left-overs */
-#define INSTANCE_BACKLOG 8      /* connections waiting in a shim */
 #define INSTANCE_PIDS_MAX 160   /* threads of a VMM: its I/O pool has 64 at most */
 
 enum instance_state {

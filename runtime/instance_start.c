@@ -90,8 +90,7 @@ static int make_listener(const struct instances *all, const char *id, struct err
                         all->config.dir);
     /* The mode of an unbound socket is the mode of its file: no window in which others connect. */
     if (fd < 0 || fchmod(fd, 0600) < 0 ||
-        bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(fd, INSTANCE_BACKLOG) < 0)
+        bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, SHIM_BACKLOG) < 0)
         return err_set(err, -errno, "cannot make %s: %s", address.sun_path, strerror(errno));
     return TAKE_FD(fd);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -190,6 +191,7 @@ static int init(struct shim *shim)
         fcntl(SHIM_FD_AGENT, F_SETFD, FD_CLOEXEC) < 0 ||
         fcntl(SHIM_FD_LISTEN, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
+    (void)listen(SHIM_FD_LISTEN, SHIM_BACKLOG); /* again: its credentials are now the shim's */
     shim->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     shim->epoll = epoll_create1(EPOLL_CLOEXEC);
     return shim->signals < 0 || shim->epoll < 0 ? -errno : 0;

@@ -263,6 +263,34 @@ static void test_shim_stuck(void **state)
     world_close(&world);
 }
 
+/* Stuck, and adopted by an agent that it never answered. */
+static void test_adopted_shim_stuck(void **state)
+{
+    struct world world;
+    struct seen seen = {0};
+    struct seen again = {0};
+    struct err err = {0};
+    pid_t vmm;
+    pid_t shim;
+
+    (void)state;
+    world_open(&world);
+    launch_running(&world, 1, "", &seen);
+    vmm = instance_pid(seen.instance);
+    shim = seen.instance->shim_pid;
+    assert_int_equal(kill(shim, SIGSTOP), 0);
+    world_reopen(&world);
+    assert_int_equal(
+        instance_adopt(world.all, test_id(1), &seen_ops, &again, &again.instance, &err), 0);
+    instance_kill(again.instance);
+    WAIT_FOR(&world, again.lost);
+    assert_int_equal(again.running, 0);
+    assert_true(process_ends(shim));
+    assert_true(process_ends(vmm));
+    instance_release(again.instance);
+    world_close(&world);
+}
+
 static void test_power_button(void **state)
 {
     struct world world;
@@ -497,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_shim_killed),
         cmocka_unit_test(test_shim_terminated),
         cmocka_unit_test(test_shim_stuck),
+        cmocka_unit_test(test_adopted_shim_stuck),
         cmocka_unit_test(test_power_button),
         cmocka_unit_test(test_adoption),
         cmocka_unit_test(test_many_adoptions),

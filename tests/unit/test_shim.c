@@ -341,6 +341,7 @@ static void test_protocol(void **state)
     assert_int_equal(rename(log_path(&world, 1), old), 0);
     say(fd, SHIM_CMD_REOPEN, 0, "", 0);
     assert_int_equal(hear(fd, SHIM_REOPENED).value, 0);
+    assert_int_equal(instance_reopen_log(seen.instance), 0); /* a second time changes nothing */
     say(fd, SHIM_CMD_INPUT, 0, "again\n", 6);
     wait_for_text(&world, 1, "F again\n");
 

@@ -11,8 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define TINY_BASE 0x100000 /* where it is loaded, and its first byte of code follows the headers \
-                            */
+#define TINY_BASE 0x100000 /* where it is loaded */
 #define TINY_STAYS (-1)    /* halt with interrupts off instead of ending */
 
 struct tiny_head {
