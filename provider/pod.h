@@ -24,7 +24,8 @@ struct pod {
     enum pod_origin origin;
     struct pod_observed obs;
     struct container_observed containers[STATUS_CONTAINERS_MAX];
-    char image_names[STATUS_CONTAINERS_MAX][POD_IMAGE_NAME_MAX]; /* repository, for imageID [saved] */
+    char image_names[STATUS_CONTAINERS_MAX]
+                    [POD_IMAGE_NAME_MAX]; /* repository, for imageID [saved] */
     bool refused;
     struct refusal refusal; /* when refused */
     bool refusal_told;      /* its event was posted */
@@ -35,14 +36,16 @@ struct pod {
     uint64_t deadline_ms; /* mono: step again then */
 
     enum patch_state patch;
-    bool patch_terminal;     /* the one under way reports the end of everything */
-    uint64_t sent_hash;      /* of the patch under way */
-    uint64_t acked_hash;     /* of the last that the API server took; 0: none */
+    bool patch_terminal; /* the one under way reports the end of everything */
+    uint64_t sent_hash;  /* of the patch under way */
+    uint64_t acked_hash; /* of the last that the API server took; 0: none */
     char acked_version[POD_VERSION_MAX];
     bool sent_ready;         /* Ready in the patch under way ... */
     bool acked_ready;        /* ... and as acknowledged */
     uint64_t status_due_ms;  /* mono: coalesced until then; 0: nothing waits */
     uint32_t patch_failures; /* in a row */
+    bool unsaved;            /* its record is older than the observation: writing it failed */
+    uint64_t save_due_ms;    /* mono: with unsaved, not before */
     bool adopting;           /* its machine was found at start, and has not answered yet */
     bool same_boot;          /* of a restored one: the host was not started anew since */
     enum waiting_told { TOLD_NOTHING, TOLD_PULL_BACKOFF, TOLD_CRASH_BACKOFF } told;

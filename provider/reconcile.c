@@ -98,9 +98,11 @@ int pod_save(struct reconcile *r, struct pod *pod)
 {
     buf_reset(&r->record);
     record_encode(pod, &r->record);
-    if (r->record.overflow)
-        return -ENOBUFS;
-    return r->ops->save(r->world, pod->spec->uid, buf_str(&r->record), r->record.len);
+    int result = r->record.overflow
+                     ? -ENOBUFS
+                     : r->ops->save(r->world, pod->spec->uid, buf_str(&r->record), r->record.len);
+    pod->unsaved = result < 0;
+    return result;
 }
 
 void pod_event(struct reconcile *r, struct pod *pod, int container, bool warning,
@@ -163,6 +165,11 @@ static bool pod_process(struct reconcile *r, struct pod *pod)
         }
     }
     pod_report(r, pod, &now);
+    /* Else another agent would start from an older truth, and report it. */
+    if (pod->unsaved && now.mono_ms >= pod->save_due_ms && pod_save(r, pod) < 0)
+        pod->save_due_ms = now.mono_ms + SAVE_RETRY_MS;
+    if (pod->unsaved && pod->save_due_ms < pod->deadline_ms)
+        pod->deadline_ms = pod->save_due_ms;
     if (pod->status_due_ms && pod->status_due_ms < pod->deadline_ms)
         pod->deadline_ms = pod->status_due_ms;
     return true;

@@ -11,6 +11,7 @@ struct map;
 #define STEP_ROUNDS_MAX 8        /* steps of one Pod in a turn: each makes progress or ends it */
 #define PATCH_BACKOFF_MS 500u    /* first pause after a failed status PATCH, doubling ... */
 #define PATCH_BACKOFF_MS_MAX 10000u
+#define SAVE_RETRY_MS 5000u      /* pause after a record that could not be written */
 #define DELETE_RETRY_MS 2000u    /* pause after a failed final DELETE; retried for ever */
 
 struct reconcile {

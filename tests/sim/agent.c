@@ -32,7 +32,7 @@ static void restore_records(struct sim *sim)
             continue;
         }
         int result = reconcile_restore(sim->agent, pod->uid, pod->record, strlen(pod->record),
-                                       !sim->rebooted);
+                                       pod->record_boot == sim->boot);
         if (result < 0)
             sim_fail(sim, "the agent cannot read its own record of %s", pod->uid);
     }
@@ -101,7 +101,7 @@ void agent_start(struct sim *sim)
     sim->env_known = !sim_chance(sim, 30);
     for (uint32_t i = 0; i < sim->pods_len; i++)
         sim->pods[i].deletion_seen = false;
-    sim_trace(sim, "=== agent %u starts%s", sim->epoch, sim->rebooted ? " on a new boot" : "");
+    sim_trace(sim, "=== agent %u starts, boot %u", sim->epoch, sim->boot);
     sim->agent = reconcile_new(&config, &sim->ops, sim);
     sim->wake_ms = sim->mono_ms;
     if (!sim->env_known)
@@ -109,7 +109,6 @@ void agent_start(struct sim *sim)
     restore_records(sim);
     restore_machines(sim);
     restore_networks(sim);
-    sim->rebooted = false;
     api_list(sim);
 }
 

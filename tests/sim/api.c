@@ -28,11 +28,13 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
     struct arena *arena = arena_new(1024);
     struct pod_spec *spec = arena_alloc(arena, sizeof(*spec));
     struct container_spec *c = arena_alloc(arena, sizeof(*c));
-    char version[24];
+    char version[24], image[24];
     str_fmt(version, sizeof(version), "%llu", (unsigned long long)api->version);
+    str_fmt(image, sizeof(image), "reg/app:v%u", api->image);
+    p->image_seen = api->image;
     *c = (struct container_spec){
         .name = "c",
-        .image = "reg/app:v1",
+        .image = arena_strdup(arena, image),
         .pull_policy = p->pull_policy,
         .resources = {-1, -1, -1, -1, -1, -1},
     };
@@ -161,7 +163,7 @@ struct sim_pod *api_create(struct sim *sim, const char *name)
         .restart_policy = (enum restart_policy)sim_random(sim, 3),
         .pull_policy = (enum pull_policy)sim_random(sim, 3),
         .features = sim_random(sim, 20) == 0 ? PF_HOST_NETWORK : 0,
-        .image = sim_random(sim, 4) ? SIM_IMAGE_GOOD : (enum sim_image)(1 + sim_random(sim, 2)),
+        .quality = sim_random(sim, 4) ? SIM_IMAGE_GOOD : (enum sim_image)(1 + sim_random(sim, 2)),
         .stop = (enum sim_stop)sim_random(sim, 3),
         .bad_kernel = sim_random(sim, 15) == 0,
         .run_ms = sim_random(sim, 2) ? 1 + sim_random(sim, 40000) : 0,
@@ -175,6 +177,16 @@ struct sim_pod *api_create(struct sim *sim, const char *name)
               pod->restart_policy, pod->run_ms, pod->exit_code);
     changed(sim, pod);
     return pod;
+}
+
+void api_change_image(struct sim *sim, struct sim_pod *pod)
+{
+    if (!pod->api.exists)
+        return;
+    pod->api.image++;
+    pod->api.generation++;
+    sim_trace(sim, "API: %s gets image %u", pod->uid, pod->api.image);
+    changed(sim, pod);
 }
 
 void api_touch(struct sim *sim, struct sim_pod *pod)

@@ -45,9 +45,11 @@ static uint32_t machine_index(const struct sim *sim, const struct sim_machine *m
 
 static void pulled(struct sim *sim, const struct event *event)
 {
-    const struct sim_pod *pod = &sim->pods[event->a];
-    bool fails = !sim->calm && (pod->image == SIM_IMAGE_BAD ||
-                                (pod->image == SIM_IMAGE_FLAKY && sim_chance(sim, 40)));
+    struct sim_pod *pod = &sim->pods[event->a];
+    bool fails = !sim->calm && (pod->quality == SIM_IMAGE_BAD ||
+                                (pod->quality == SIM_IMAGE_FLAKY && sim_chance(sim, 40)));
+    if (event->b != pod->pull)
+        return;
     struct pull_result result = {
         .result = fails ? -EIO : 0,
         .digest = "sha256:aa",
@@ -56,6 +58,8 @@ static void pulled(struct sim *sim, const struct event *event)
         .error = "manifest unknown",
         .pulled = true,
     };
+    if (!fails)
+        pod->pulled = (uint32_t)event->n;
     sim_trace(sim, "pulled %s: %s", pod->uid, fails ? "failed" : "good");
     reconcile_pulled(sim->agent, pod->uid, 0, &result);
 }
@@ -65,9 +69,14 @@ static void op_pull(void *world, struct pod *pod, uint32_t container)
     struct sim *sim = world;
     (void)container;
     struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
-    if (p && sim_op(sim, "pull", p->uid))
-        sim_after(sim, sim_random(sim, sim_chance(sim, 5) ? 60000 : 2000),
-                  (struct event){.fn = pulled, .epoch = sim->epoch, .a = p->api.index});
+    unsigned version = 0;
+    if (!p || !sim_op(sim, "pull", p->uid))
+        return;
+    (void)sscanf(pod->spec->containers[0].image, "reg/app:v%u", &version);
+    sim_after(
+        sim, sim_random(sim, sim_chance(sim, 5) ? 60000 : 2000),
+        (struct event){
+            .fn = pulled, .epoch = sim->epoch, .a = p->api.index, .b = ++p->pull, .n = version});
 }
 
 /* ---- networks ---- */
@@ -129,7 +138,7 @@ static void exit_told(struct sim *sim, const struct event *event)
     machine->held = false;
     if (event->n) {
         sim_trace(sim, "%s of %s is lost", machine->id, pod->uid);
-        pod->ends += machine->state != SIM_ENDED;
+        pod->ends += machine->state != SIM_ENDED && !machine->asked;
         pod->last_exit = 137;
         reconcile_lost(sim->agent, pod->uid, 0, machine->id);
         return;
@@ -173,8 +182,9 @@ static void end(struct sim *sim, const struct event *event)
     machine->finished_ms = now.unix_ms;
     machine->state = SIM_ENDED;
     machine->exit_code = (int32_t)event->n;
-    pod->ends++;
+    pod->ends += !machine->asked;
     pod->last_exit = machine->exit_code;
+    pod->last_asked = machine->asked;
     tell_end(sim, machine);
 }
 
@@ -216,6 +226,8 @@ static void check_launch(struct sim *sim, const struct sim_pod *p, const struct 
         sim_fail(sim, "%s: launched though refused", p->uid);
     if (p->net != SIM_NET_UP)
         sim_fail(sim, "%s: launched without network", p->uid);
+    if (p->image_seen != p->pulled)
+        sim_fail(sim, "%s: launched from image %u instead of %u", p->uid, p->pulled, p->image_seen);
     if (!strstr(p->record, id))
         sim_fail(sim, "%s: launched before it was written down", p->uid);
     if (p->api.phase == PHASE_SUCCEEDED || p->api.phase == PHASE_FAILED)
@@ -228,6 +240,8 @@ static void check_launch(struct sim *sim, const struct sim_pod *p, const struct 
             machine->attempt == pod->containers[0].attempt)
             sim_fail(sim, "%s: attempt %u twice", p->uid, machine->attempt);
     }
+    if (p->last_asked)
+        return;
     if (p->restart_policy == RESTART_NEVER)
         sim_fail(sim, "%s: started again with policy Never", p->uid);
     if (p->restart_policy == RESTART_ON_FAILURE && p->last_exit == 0)
@@ -262,7 +276,11 @@ static void op_launch(void *world, struct pod *pod, uint32_t container, const ch
     }
     struct sim_machine *machine = &sim->machines[sim->machines_len++];
     *machine = (struct sim_machine){
-        .pod = p->api.index, .attempt = pod->containers[0].attempt, .held = true};
+        .pod = p->api.index,
+        .attempt = pod->containers[0].attempt,
+        .image = p->pulled,
+        .held = true,
+    };
     str_copy(machine->id, sizeof(machine->id), id);
     sim_after(sim, sim_random(sim, 400),
               (struct event){.fn = boot, .a = machine_index(sim, machine)});
@@ -302,6 +320,7 @@ static int op_stop(void *world, struct pod *pod, uint32_t container)
         return -EIO;
     if (p->stop == SIM_STOP_NO_CHANNEL || !machine)
         return -ENOTSUP;
+    machine->asked = true;
     if (p->stop == SIM_STOP_OBEYS)
         end_after(sim, machine, sim_random(sim, 3000), sim_random(sim, 2) ? 0 : 143);
     return 0;
@@ -309,6 +328,7 @@ static int op_stop(void *world, struct pod *pod, uint32_t container)
 
 void host_kill(struct sim *sim, struct sim_machine *machine)
 {
+    machine->asked = true;
     end_after(sim, machine, sim_random(sim, 50), 137);
 }
 
@@ -383,6 +403,7 @@ static int op_save(void *world, const char *uid, const char *data, size_t len)
     }
     memcpy(p->record, data, len);
     p->record[len] = '\0';
+    p->record_boot = sim->boot;
     return 0;
 }
 
@@ -429,7 +450,7 @@ void host_ops(struct world_ops *ops)
 void host_reboot(struct sim *sim)
 {
     sim_trace(sim, "*** the host restarts");
-    sim->rebooted = true;
+    sim->boot++;
     sim->boot_offset_ms = sim->mono_ms;
     for (uint32_t i = 0; i < sim->machines_len; i++) {
         struct sim_machine *machine = &sim->machines[i];

@@ -31,6 +31,7 @@ struct api_pod {
     bool ready_known, ready;
     int64_t start_ms;
     uint32_t restarts;
+    uint32_t image; /* its version: users change it */
     /* The container's state as last posted. */
     bool terminated;
     int32_t exit_code;
@@ -49,7 +50,9 @@ struct sim_pod {
     enum restart_policy restart_policy;
     enum pull_policy pull_policy;
     uint32_t features;
-    enum sim_image image;
+    enum sim_image quality;
+    uint32_t pull;   /* counts pulls: a new one cancels the one before */
+    uint32_t pulled; /* version of the image that the agent has */
     enum sim_stop stop;
     bool bad_kernel; /* each launch fails, and says that the image is at fault */
     uint32_t run_ms; /* 0: runs until it is stopped */
@@ -58,10 +61,13 @@ struct sim_pod {
 
     enum sim_net net;
     char record[RECORD_BYTES]; /* "" none */
+    uint32_t record_boot;      /* when it was written */
+    uint32_t image_seen;       /* by the living agent */
     bool deletion_seen;        /* the living agent has been told */
     bool forgiven; /* its record was destroyed, or its host restarted: history is lost */
-    uint32_t ends; /* machines that ran and ended */
+    uint32_t ends; /* machines that ran and ended by themselves */
     int32_t last_exit;
+    bool last_asked; /* that end was asked for: the policy has no say */
     bool cleaned;
     uint32_t events;
 };
@@ -73,6 +79,8 @@ struct sim_machine {
     uint32_t pod;
     uint32_t attempt;
     enum sim_machine_state state;
+    uint32_t image;
+    bool asked;   /* to end, by the agent */
     bool removed; /* nothing of it is left on the host */
     bool held;    /* the living agent listens to it */
     int64_t started_ms;
@@ -118,7 +126,7 @@ struct sim {
     uint64_t die_at_op; /* 0: lives on */
     uint64_t wake_ms;
     bool env_known;
-    bool rebooted; /* the host, since the last agent */
+    uint32_t boot; /* counts starts of the host */
     uint32_t crashes;
 
     /* The API server. */
@@ -171,6 +179,7 @@ struct sim_pod *api_create(struct sim *sim, const char *name);
 void api_delete(struct sim *sim, struct sim_pod *pod, int64_t grace_s);
 void api_force_delete(struct sim *sim, struct sim_pod *pod);
 void api_drop_finalizer(struct sim *sim, struct sim_pod *pod);
+void api_change_image(struct sim *sim, struct sim_pod *pod);
 void api_touch(struct sim *sim, struct sim_pod *pod);
 
 /* story.c: what users and fate do, and what must be true in the end. */

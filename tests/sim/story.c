@@ -32,7 +32,7 @@ static void deed(struct sim *sim, const struct event *event)
     if (sim->calm)
         return;
     str_fmt(name, sizeof(name), "p%u", sim->pods_len);
-    switch (sim_random(sim, 10)) {
+    switch (sim_random(sim, 11)) {
     case 0:
     case 1:
     case 2:
@@ -53,6 +53,10 @@ static void deed(struct sim *sim, const struct event *event)
             api_touch(sim, pod);
         break;
     case 8:
+        if (pod)
+            api_change_image(sim, pod);
+        break;
+    case 9:
         api_break_watch(sim);
         break;
     default:
@@ -115,6 +119,8 @@ static void check_running(struct sim *sim, const struct sim_pod *pod)
                  machine ? "a" : "no");
         return;
     }
+    if (machine->image != pod->api.image && !pod->forgiven)
+        sim_fail(sim, "%s: runs image %u instead of %u", pod->uid, machine->image, pod->api.image);
     str_fmt(id, sizeof(id), "unikernel://%s", machine->id);
     if (!str_eq(id, pod->api.container_id))
         sim_fail(sim, "%s: runs %s, reports %s", pod->uid, id, pod->api.container_id);
