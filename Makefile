@@ -54,7 +54,7 @@ $(BUILD)/unikubelet: $(BUILD)/o/provider/main.o $(LIB_OBJ)
 	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LIBS) -o $@
 
 # The shim and the fake VMM stay alone on the host for as long as a guest lives: static and small.
-$(BUILD)/unikubelet-shim: $(SHIM_SRC) $(wildcard runtime/shim/*.h)
+$(BUILD)/unikubelet-shim: $(SHIM_SRC) $(wildcard runtime/shim/*.h) runtime/shim_proto.h vmm-bridge/vmm.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(SHIM_SRC) -o $@
 

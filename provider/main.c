@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define EXIT_CONFIG 2 /* the configuration is wrong: restarting does not help */
 
@@ -96,6 +97,16 @@ static int run(struct agent *agent, struct err *err)
     return result;
 }
 
+/* Each machine costs the agent a descriptor or two. */
+static void raise_files_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv)
 {
     struct agent agent = {0};
@@ -106,6 +117,7 @@ int main(int argc, char **argv)
     (void)mallopt(M_ARENA_MAX, 1);
     (void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
     (void)signal(SIGPIPE, SIG_IGN);
+    raise_files_limit();
     if (config_load(argc, argv, &agent.config, &command, &err) < 0) {
         fprintf(stderr, "unikubelet: %s\n", err.text);
         return EXIT_CONFIG;

@@ -86,6 +86,9 @@ static int open_instances(struct agent *agent, struct err *err)
     if (result == 0)
         result = instances_open(&agent->loop, &instances, &agent->instances, err);
     free(dir);
+    if (result == 0 && instances_cgroup_error(agent->instances))
+        log_warn(NULL, "cgroup", "machines run without limits of their own: %s",
+                 instances_cgroup_error(agent->instances));
     return result;
 }
 
