@@ -1,5 +1,6 @@
-/* The API server as a client sees it: one connection (HTTP/2 where the server speaks it), many requests at
- * once, on the loop. Retries, Retry-After and back-off are decided here; callers see final answers. */
+/* The API server as a client sees it: one connection (HTTP/2 where the server speaks it), many
+ * requests at once, on the loop. Retries, Retry-After and back-off are decided here; callers see
+ * final answers. */
 #pragma once
 
 #include <stdbool.h>
@@ -41,7 +42,8 @@ void kube_client_free(struct kube_client *client);
 int kube_client_set_config(struct kube_client *client, const struct kube_config *config,
                            struct err *err);
 
-/* KUBE_PATCH is a strategic merge patch. body is copied. Never calls back before it returned. */
+/* KUBE_PATCH is a strategic merge patch. Patches and DELETEs are answered with the object's metadata
+ * alone. body is copied. Never calls back before it returned. */
 struct kube_request *kube_request(struct kube_client *client, enum kube_method method,
                                   const char *path, const char *body, size_t body_len,
                                   enum kube_retry retry, kube_done done, void *userdata);

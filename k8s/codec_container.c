@@ -1,4 +1,5 @@
-/* One container of a Pod: the half of codec_pod.c that reads spec.containers[] and initContainers[]. */
+/* One container of a Pod: the half of codec_pod.c that reads spec.containers[] and
+ * initContainers[]. */
 #include "k8s/codec_priv.h"
 
 #include "base/arena.h"

@@ -1,6 +1,7 @@
-/* A Pod as the API server sends it, into struct pod_spec: one walk, all memory from the arena, and
- * nothing kept of what the agent does not use (managedFields most of all). A list's items have no
- * kind and apiVersion (contract 2), so neither is looked at. Containers are in codec_container.c. */
+/* A Pod as the API server sends it, into struct pod_spec: one walk, all memory from the arena,
+ * and nothing kept of what the agent does not use (managedFields most of all). A list's items
+ * have no kind and apiVersion (contract 2), so neither is looked at. Containers are in
+ * codec_container.c. */
 #include "k8s/codec.h"
 
 #include "base/arena.h"

@@ -1,5 +1,6 @@
-/* Reads a kubeconfig file, or a Pod's mounted ServiceAccount, into struct kube_config. Files that it
- * names are read now, but for the token file, which client_setup.c reads again and again. */
+/* Reads a kubeconfig file, or a Pod's mounted ServiceAccount, into struct kube_config. Files
+ * that it names are read now, but for the token file, which client_setup.c reads again and
+ * again. */
 #include "k8s/kubeconfig.h"
 
 #include "base/buf.h"

@@ -1,4 +1,5 @@
-/* Where the API server is and who we are: kubeconfig file, in-cluster ServiceAccount (contract 0). */
+/* Where the API server is and who we are: kubeconfig file, in-cluster ServiceAccount (contract
+ * 0). */
 #pragma once
 
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* See list_split.h. One pass over the bytes, state in the struct, so that a piece may end anywhere. */
+/* See list_split.h. One pass over the bytes, state in the struct, so that a piece may end
+ * anywhere. */
 #include "k8s/list_split.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
-/* Takes a List answer apart while it arrives, so that 1,000 objects are never one tree: each element
- * of the top object's "items" goes to a callback as text, everything else is collected as the small
- * text around an empty array. Used by watch.c. No I/O; whether a text is JSON is json_parse's say. */
+/* Takes a List answer apart while it arrives, so that 1,000 objects are never one tree: each
+ * element of the top object's "items" goes to a callback as text, everything else is collected
+ * as the small text around an empty array. Used by watch.c. No I/O; whether a text is JSON is
+ * json_parse's say. */
 #pragma once
 
 #include "base/buf.h"

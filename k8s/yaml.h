@@ -1,5 +1,5 @@
-/* YAML as a tree that remembers its lines: kubeconfig files and the agent's own configuration. The only user of
- * libyaml. One document a file; anchors, aliases and tags are refused. */
+/* YAML as a tree that remembers its lines: kubeconfig files and the agent's own configuration.
+ * The only user of libyaml. One document a file; anchors, aliases and tags are refused. */
 #pragma once
 
 #include <stdbool.h>

@@ -231,36 +231,45 @@ static void test_small_bodies(void **state)
     buf_free(&out);
 }
 
-static void test_node(void **state)
+static void fill_node(struct node_status *node, struct node_image *images, size_t images_len)
 {
     static const struct key_value labels[] = {{"type", "virtual-kubelet"}};
     static const struct key_value taints[] = {{"virtual-kubelet.io/provider", "unikubelet"}};
     static const char *const handlers[] = {"", "unikernel"};
     static const char *const features[] = {"ExtendWebSocketsToKubelet"};
+
+    *node = (struct node_status){
+        .name = "uk-0",
+        .labels = labels,
+        .labels_len = 1,
+        .taints = taints,
+        .taints_len = 1,
+        .cpu_milli = 8000,
+        .cpu_allocatable_milli = 7500,
+        .memory_bytes = 16ll << 30,
+        .memory_allocatable_bytes = 15ll << 30,
+        .storage_bytes = 1 << 30,
+        .storage_allocatable_bytes = 1 << 29,
+        .pods_max = 200,
+        .internal_ip = "192.0.2.2",
+        .port = 10250,
+        .runtime_handlers = handlers,
+        .runtime_handlers_len = 2,
+        .declared_features = features,
+        .declared_features_len = 1,
+        .images = images,
+        .images_len = images_len,
+        .conditions = {{"Ready", false, "KubeletNotReady", "m", T0 - 1000}},
+        .conditions_len = 1,
+        .heartbeat_ms = T0,
+    };
+}
+
+static void test_node(void **state)
+{
     struct node_image images[NODE_IMAGES_MAX + 5] = {{"r/a", "v1", "sha256:1", 5},
                                                      {"r/b", "", "", 1}};
-    struct node_status node = {.name = "uk-0",
-                               .labels = labels,
-                               .labels_len = 1,
-                               .taints = taints,
-                               .taints_len = 1,
-                               .cpu_milli = 8000,
-                               .cpu_allocatable_milli = 7500,
-                               .memory_bytes = 16ll << 30,
-                               .memory_allocatable_bytes = 15ll << 30,
-                               .storage_bytes = 1 << 30,
-                               .storage_allocatable_bytes = 1 << 29,
-                               .pods_max = 200,
-                               .internal_ip = "192.0.2.2",
-                               .port = 10250,
-                               .runtime_handlers = handlers,
-                               .runtime_handlers_len = 2,
-                               .declared_features = features,
-                               .declared_features_len = 1,
-                               .images = images,
-                               .images_len = NODE_IMAGES_MAX + 5,
-                               .conditions_len = 1,
-                               .heartbeat_ms = T0};
+    struct node_status node;
     static const struct {
         const char *path, *want;
     } rows[] = {
@@ -282,7 +291,7 @@ static void test_node(void **state)
     struct json *json;
 
     (void)state;
-    node.conditions[0] = (struct node_condition){"Ready", false, "KubeletNotReady", "m", T0 - 1000};
+    fill_node(&node, images, NODE_IMAGES_MAX + 5);
     codec_node_status(&node, "n-1", &out);
     json = json_parse(buf_str(&out), out.len, NULL);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
