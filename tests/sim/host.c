@@ -136,7 +136,7 @@ static void exit_told(struct sim *sim, const struct event *event)
     if (!machine->held)
         return;
     machine->held = false;
-    if (event->n) {
+    if (machine->lost) {
         sim_trace(sim, "%s of %s is lost", machine->id, pod->uid);
         pod->ends += machine->state != SIM_ENDED && !machine->asked;
         pod->last_exit = 137;
@@ -163,12 +163,11 @@ static void exit_told(struct sim *sim, const struct event *event)
 /* The machine is over; whoever listens learns it a little later. */
 static void tell_end(struct sim *sim, struct sim_machine *machine)
 {
+    machine->lost = machine->lost || sim_chance(sim, 3);
     if (machine->held)
-        sim_after(sim, sim_random(sim, 50),
-                  (struct event){.fn = exit_told,
-                                 .epoch = sim->epoch,
-                                 .a = machine_index(sim, machine),
-                                 .n = sim_chance(sim, 3)});
+        sim_after(
+            sim, sim_random(sim, 50),
+            (struct event){.fn = exit_told, .epoch = sim->epoch, .a = machine_index(sim, machine)});
 }
 
 static void end(struct sim *sim, const struct event *event)

@@ -81,6 +81,7 @@ struct sim_machine {
     enum sim_machine_state state;
     uint32_t image;
     bool asked;   /* to end, by the agent */
+    bool lost;    /* its end was never written down */
     bool removed; /* nothing of it is left on the host */
     bool held;    /* the living agent listens to it */
     int64_t started_ms;
