@@ -29,8 +29,8 @@ struct kube_answer {
 typedef void (*kube_done)(void *userdata, const struct kube_answer *answer);
 
 enum kube_retry {
-    KUBE_ONCE,    /* one try: the caller has newer data by the time of a second one */
-    KUBE_RETRY,   /* transport errors, 429 and 5xx: back off and try again, a few times */
+    KUBE_ONCE,  /* one try: the caller has newer data by the time of a second one */
+    KUBE_RETRY, /* transport errors, 429 and 5xx: back off and try again, a few times */
 };
 
 /* config: server address, CA and credentials; see kubeconfig.h. Copied. */
@@ -42,8 +42,8 @@ void kube_client_free(struct kube_client *client);
 int kube_client_set_config(struct kube_client *client, const struct kube_config *config,
                            struct err *err);
 
-/* KUBE_PATCH is a strategic merge patch. Patches and DELETEs are answered with the object's metadata
- * alone. body is copied. Never calls back before it returned. */
+/* KUBE_PATCH is a strategic merge patch. Patches and DELETEs are answered with the object's
+ * metadata alone. body is copied. Never calls back before it returned. */
 struct kube_request *kube_request(struct kube_client *client, enum kube_method method,
                                   const char *path, const char *body, size_t body_len,
                                   enum kube_retry retry, kube_done done, void *userdata);

@@ -93,7 +93,7 @@ struct lease {
     const char *node_uid; /* owner; "" none yet */
     const char *resource_version;
     int64_t duration_s;
-    int64_t renew_ms; /* unix */
+    int64_t renew_ms;           /* unix */
     const char *annotation_key; /* tells two agents of one name apart */
     const char *annotation_value;
 };

@@ -21,8 +21,8 @@ struct watch_ops {
 };
 
 struct watch_config {
-    const char *path;  /* "/api/v1/pods" */
-    const char *query; /* "fieldSelector=spec.nodeName%3Duk-0", URL-encoded; "" none */
+    const char *path;    /* "/api/v1/pods" */
+    const char *query;   /* "fieldSelector=spec.nodeName%3Duk-0", URL-encoded; "" none */
     uint32_t page_limit; /* objects a LIST page; 0: 500 */
 };
 

@@ -1,5 +1,5 @@
-/* The agent's parts and what they share. Made by main.c, passed to every part as a pointer; nothing of
- * it is global. */
+/* The agent's parts and what they share. Made by main.c, passed to every part as a pointer; nothing
+ * of it is global. */
 #pragma once
 
 #include "base/fetch.h"
@@ -30,7 +30,7 @@ struct agent {
     struct config config;
     uv_loop_t loop;
     uv_prepare_t prepare;
-    uv_timer_t timer;        /* the next deadline of reconcile */
+    uv_timer_t timer; /* the next deadline of reconcile */
     uv_signal_t sigterm, sigint;
     struct host *host;
     char host_ip[64];

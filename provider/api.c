@@ -17,7 +17,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define POD_ARENA_BYTES 2048      /* a usual spec; more blocks follow when it is larger */
+#define POD_ARENA_BYTES 2048 /* a usual spec; more blocks follow when it is larger */
 #define DELETE_BODY_MAX 512
 #define RUNTIME_CLASSES_MAX 1000
 
@@ -96,8 +96,7 @@ static void world_event(void *world, struct pod *pod, int container, bool warnin
     struct log_ctx ctx = pod_log(pod);
     char field[160] = "";
     if (container >= 0 && (size_t)container < pod->spec->containers_len)
-        str_fmt(field, sizeof(field), "spec.containers{%s}",
-                pod->spec->containers[container].name);
+        str_fmt(field, sizeof(field), "spec.containers{%s}", pod->spec->containers[container].name);
     log_write(warning ? LOG_WARN : LOG_INFO, &ctx, "event", "%s: %s", reason, message);
     struct event event = {
         .ns = pod->spec->ns,

@@ -1,5 +1,6 @@
-/* The agent's configuration: built-in values, then a YAML file, then environment, then flags; parsed
- * once. Every key is a row of one table in config.c, from which --help and --print-config are made too. */
+/* The agent's configuration: built-in values, then a YAML file, then environment, then flags;
+ * parsed once. Every key is a row of one table in config.c, from which --help and --print-config
+ * are made too. */
 #pragma once
 
 #include <stdbool.h>
@@ -36,9 +37,9 @@ struct config {
     struct config_list node_labels; /* key=value */
     char *provider_id;
     int64_t max_pods;
-    char *reserved_cpu;    /* quantities */
+    char *reserved_cpu; /* quantities */
     char *reserved_memory;
-    char *default_memory;  /* of a guest whose Pod names none */
+    char *default_memory; /* of a guest whose Pod names none */
     int64_t lease_seconds;
     int64_t status_update_ms;
     int64_t status_report_ms;

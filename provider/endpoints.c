@@ -1,5 +1,5 @@
-/* What the kubelet server answers once the caller is known and allowed (contract 5.2, 5.3): logs and
- * health today; the other paths have their place in one table. */
+/* What the kubelet server answers once the caller is known and allowed (contract 5.2, 5.3): logs
+ * and health today; the other paths have their place in one table. */
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/str.h"
@@ -91,8 +91,7 @@ static bool query_true(const struct server_request *request, const char *name)
 }
 
 /* 0, or the sentence of a 400. */
-static const char *parse_log_options(const struct server_request *request,
-                                     struct logs_options *ret)
+static const char *parse_log_options(const struct server_request *request, struct logs_options *ret)
 {
     const char *tail = server_query(request, "tailLines");
     const char *limit = server_query(request, "limitBytes");
@@ -157,8 +156,8 @@ static int64_t find_attempt(const struct pod *pod, const char *container, bool p
     return -1;
 }
 
-static void begin_logs(struct endpoints *endpoints, struct server_request *request,
-                       struct pod *pod, int64_t attempt, struct logs_options *options)
+static void begin_logs(struct endpoints *endpoints, struct server_request *request, struct pod *pod,
+                       int64_t attempt, struct logs_options *options)
 {
     char *path = machine_log_path(endpoints->agent, pod->spec, 0, (uint32_t)attempt);
     struct log_stream *stream = xcalloc(1, sizeof(*stream));
@@ -170,8 +169,8 @@ static void begin_logs(struct endpoints *endpoints, struct server_request *reque
     stream->next = endpoints->streams;
     endpoints->streams = stream;
     options->follow = options->follow && running;
-    int result = logs_open(&endpoints->agent->loop, path, options, &log_callbacks, stream,
-                           &stream->reader);
+    int result =
+        logs_open(&endpoints->agent->loop, path, options, &log_callbacks, stream, &stream->reader);
     free(path);
     if (result < 0) {
         char text[256];

@@ -101,8 +101,7 @@ int host_read(const struct config *config, struct host *ret, struct err *err)
     host_refresh(config, &host);
     host.cpu_allocatable_milli = host.cpu_milli - reserved_cpu;
     host.memory_allocatable_bytes = host.memory_bytes - reserved_memory - EVICTION_MEMORY_BYTES;
-    host.storage_allocatable_bytes =
-        host.storage_bytes / 100 * (100 - STORAGE_RESERVE_PERCENT);
+    host.storage_allocatable_bytes = host.storage_bytes / 100 * (100 - STORAGE_RESERVE_PERCENT);
     if (host.cpu_allocatable_milli <= 0 || host.memory_allocatable_bytes <= 0)
         return err_spec(err, -ERANGE,
                         "reservedCPU %s and reservedMemory %s leave nothing of this host for Pods",

@@ -1,5 +1,5 @@
-/* From a Pod's spec, its image and its network to one machine: memory, command line, log file. What a
- * guest kind cannot take is an error here, before anything exists. */
+/* From a Pod's spec, its image and its network to one machine: memory, command line, log file. What
+ * a guest kind cannot take is an error here, before anything exists. */
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -79,6 +79,7 @@ static int resolve(const struct machine *m, const struct pod *pod, struct arena 
         .pod_ip = pod->obs.pod_ip,
         .allocatable_cpu_milli = agent->host->cpu_allocatable_milli,
         .allocatable_memory_bytes = agent->host->memory_allocatable_bytes,
+        .allocatable_ephemeral_bytes = agent->host->storage_allocatable_bytes,
         .image_env = image->env,
         .image_env_len = image->env_len,
         .image_entrypoint = image->entrypoint,
@@ -190,8 +191,8 @@ int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops
                    struct err *err)
 {
     if (!m->image && pod->image_names[0][0])
-        m->image = image_find(m->agent->images, pod->image_names[0],
-                              pod->containers[0].image_digest);
+        m->image =
+            image_find(m->agent->images, pod->image_names[0], pod->containers[0].image_digest);
     if (!m->image)
         return err_set(err, -ENOENT, "the image's files are not on this host any more");
     const struct guest_ops *guest = guest_find(m->image->guest_kind);
@@ -202,8 +203,8 @@ int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops
     struct buf cmdline = BUF_INIT(CMDLINE_MAX);
     int result = write_cmdline(m, pod, guest, arena, &cmdline, err);
     if (result == 0 && cmdline.overflow)
-        result = err_spec(err, -E2BIG, "the guest's command line is longer than %d bytes",
-                          CMDLINE_MAX);
+        result =
+            err_spec(err, -E2BIG, "the guest's command line is longer than %d bytes", CMDLINE_MAX);
     if (result == 0)
         result = start(m, pod, guest, buf_str(&cmdline), ops, err);
     buf_free(&cmdline);

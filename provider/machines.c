@@ -276,8 +276,8 @@ static void world_launch(void *world, struct pod *pod, uint32_t container, const
     struct deferred *d = defer(agent, DEFER_START_FAILED, pod->spec->uid);
     d->container = container;
     d->id = xstrdup(id);
-    d->reason = xstrdup(err.kind == ERR_SPEC ? "CreateContainerConfigError"
-                                             : "CreateContainerError");
+    d->reason =
+        xstrdup(err.kind == ERR_SPEC ? "CreateContainerConfigError" : "CreateContainerError");
     d->text = xstrdup(err.text);
     d->spec_error = err.kind == ERR_SPEC;
 }

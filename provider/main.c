@@ -1,5 +1,5 @@
-/* The agent's life: configuration, parts in their order, the loop, and an end that leaves every machine
- * running. Nothing is decided here. */
+/* The agent's life: configuration, parts in their order, the loop, and an end that leaves every
+ * machine running. Nothing is decided here. */
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -36,8 +36,8 @@ static void on_deadline(uv_timer_t *timer)
     (void)timer; /* waking the loop is all: the flush follows */
 }
 
-/* Runs just before the loop sleeps: everything that the callbacks of this turn recorded is acted upon
- * together. */
+/* Runs just before the loop sleeps: everything that the callbacks of this turn recorded is acted
+ * upon together. */
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct agent *agent = prepare->data;

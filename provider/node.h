@@ -1,5 +1,6 @@
-/* The Node object and its Lease (contract 1): register, keep alive, tell the truth about readiness, register
- * again when somebody deleted it, and step back from a name that another live agent holds. */
+/* The Node object and its Lease (contract 1): register, keep alive, tell the truth about readiness,
+ * register again when somebody deleted it, and step back from a name that another live agent holds.
+ */
 #pragma once
 
 struct agent;
@@ -11,5 +12,6 @@ struct node *node_start(struct agent *agent);
 void node_stop(struct node *node);
 /* Once the loop has closed its handles. NULL is accepted. */
 void node_free(struct node *node);
-/* The server's port or certificate, images or conditions may have changed: compute the status now. */
+/* The server's port or certificate, images or conditions may have changed: compute the status now.
+ */
 void node_touch(struct node *node);

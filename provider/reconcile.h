@@ -1,7 +1,7 @@
 /* Carries out what provider/core decides. Callbacks record what was observed and mark the Pod
- * dirty; reconcile_flush, once a loop turn, steps the dirty Pods, asks the world for the actions and
- * sends at most one status PATCH per Pod. Everything outside is behind struct world_ops, so that the
- * simulation runs this very code. Results come back by uid: a Pod may be gone by then. */
+ * dirty; reconcile_flush, once a loop turn, steps the dirty Pods, asks the world for the actions
+ * and sends at most one status PATCH per Pod. Everything outside is behind struct world_ops, so
+ * that the simulation runs this very code. Results come back by uid: a Pod may be gone by then. */
 #pragma once
 
 #include "provider/pod.h"
@@ -52,8 +52,8 @@ struct reconcile_config {
     const char *host_ip;
 };
 
-struct reconcile *reconcile_new(const struct reconcile_config *config,
-                                const struct world_ops *ops, void *world);
+struct reconcile *reconcile_new(const struct reconcile_config *config, const struct world_ops *ops,
+                                void *world);
 /* Frees the memory; machines, networks and records stay. */
 void reconcile_free(struct reconcile *r);
 
@@ -66,8 +66,8 @@ void reconcile_restore_bare(struct reconcile *r, const char *uid, const char *co
                             const char *id, uint32_t attempt);
 /* A network that was begun and not finished: it is deleted before anything else is done with it. */
 void reconcile_net_partial(struct reconcile *r, const char *uid);
-/* After all of the above. found says whether an attempt left anything on this host: one that did not
- * was never started (same boot) or is lost (the host was started anew). */
+/* After all of the above. found says whether an attempt left anything on this host: one that did
+ * not was never started (same boot) or is lost (the host was started anew). */
 void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const char *id),
                         void *userdata);
 
@@ -79,12 +79,12 @@ void reconcile_synced(struct reconcile *r);
 
 /* Answers of the world. */
 struct pull_result {
-    int result;           /* 0 or negative */
-    const char *digest;   /* on success */
-    const char *name;     /* repository, on success */
-    const char *reason;   /* on failure: waiting reason */
+    int result;         /* 0 or negative */
+    const char *digest; /* on success */
+    const char *name;   /* repository, on success */
+    const char *reason; /* on failure: waiting reason */
     const char *error;
-    bool pulled;          /* false: was here already */
+    bool pulled; /* false: was here already */
     uint64_t took_ms;
     uint64_t bytes;
 };
@@ -96,8 +96,7 @@ void reconcile_net_deleted(struct reconcile *r, const char *uid, int result, con
 void reconcile_running(struct reconcile *r, const char *uid, uint32_t container, const char *id,
                        int64_t started_unix_ms);
 void reconcile_start_failed(struct reconcile *r, const char *uid, uint32_t container,
-                            const char *id, const char *reason, const char *error,
-                            bool spec_error);
+                            const char *id, const char *reason, const char *error, bool spec_error);
 /* exit->id says which attempt. */
 void reconcile_exited(struct reconcile *r, const char *uid, uint32_t container,
                       const struct machine_exit *exit);

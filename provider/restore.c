@@ -1,5 +1,5 @@
-/* What a former agent left on this host: state records, machines with their shims, networks. All of it
- * is handed to reconcile before the first list; what the API does not name is then ended. */
+/* What a former agent left on this host: state records, machines with their shims, networks. All of
+ * it is handed to reconcile before the first list; what the API does not name is then ended. */
 #include "provider/machines.h"
 
 #include "base/err.h"

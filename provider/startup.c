@@ -1,5 +1,5 @@
-/* The order of things at start: this host's parts, what a former agent left, credentials, then the API
- * server's side. Each step that fails says what to do. */
+/* The order of things at start: this host's parts, what a former agent left, credentials, then the
+ * API server's side. Each step that fails says what to do. */
 #include "provider/startup.h"
 
 #include "base/buf.h"
@@ -153,8 +153,7 @@ static int open_images(struct agent *agent, struct err *err)
         .layouts_len = config->image_layouts.len,
         .insecure_registries = (const char *const *)config->insecure_registries.items,
         .insecure_registries_len = config->insecure_registries.len,
-        .registry_ca_file =
-            str_empty(config->registry_ca_file) ? NULL : config->registry_ca_file,
+        .registry_ca_file = str_empty(config->registry_ca_file) ? NULL : config->registry_ca_file,
     };
     int result = image_store_open(&agent->loop, &agent->fetcher, &images, &agent->images, err);
     free(dir);
@@ -284,8 +283,8 @@ static const struct identity_ops identity_callbacks = {
     .on_note = on_note,
 };
 
-/* Who we are: the agent's own kubeconfig; else bootstrap credentials for certificate requests, from a
- * kubeconfig or the Pod's ServiceAccount. */
+/* Who we are: the agent's own kubeconfig; else bootstrap credentials for certificate requests, from
+ * a kubeconfig or the Pod's ServiceAccount. */
 static int load_credentials(struct agent *agent, struct kube_config *ret, bool *ret_bootstrap,
                             struct err *err)
 {
@@ -319,8 +318,8 @@ static int start_identity(struct agent *agent, const struct kube_config *bootstr
         .serving_names = names,
         .serving_names_len = 1,
     };
-    int result = identity_start(&agent->loop, &identity, &identity_callbacks, agent,
-                                &agent->identity, err);
+    int result =
+        identity_start(&agent->loop, &identity, &identity_callbacks, agent, &agent->identity, err);
     free(dir);
     if (result == 0 && !bootstrap)
         identity_set_client(agent->identity, agent->client);

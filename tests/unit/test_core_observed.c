@@ -1,5 +1,5 @@
-/* What observations do to the record: restart counting, back-offs (contract 3.7), stale and repeated
- * news, and what is known of a Pod whose state was lost. */
+/* What observations do to the record: restart counting, back-offs (contract 3.7), stale and
+ * repeated news, and what is known of a Pod whose state was lost. */
 #include "core_fixture.h"
 
 static void back_off_doubles(void **state)

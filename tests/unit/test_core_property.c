@@ -102,8 +102,7 @@ static const char *broken_rule(const struct fixture *f, const struct action *act
             return "launched from the image before";
         return f->obs.net == NET_UP && f->c.image == IMAGE_READY ? NULL : "launched unprepared";
     case ACTION_STOP:
-        return f->c.machine == MACHINE_RUNNING && stops && action->grace_ms > 0 ? NULL
-                                                                                  : "odd stop";
+        return f->c.machine == MACHINE_RUNNING && stops && action->grace_ms > 0 ? NULL : "odd stop";
     case ACTION_KILL:
         return lives(f) && stops && !f->c.kill_sent ? NULL : "odd kill";
     case ACTION_NET_DEL:

@@ -1,5 +1,5 @@
-/* Every refusal of docs/pod-api.md: the field that it names, and that it says what to do. And what is
- * not refused. */
+/* Every refusal of docs/pod-api.md: the field that it names, and that it says what to do. And what
+ * is not refused. */
 #include "core_fixture.h"
 
 #include "provider/core/refuse.h"

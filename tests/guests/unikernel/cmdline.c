@@ -1,4 +1,5 @@
-/* Unikraft's command line: the first token is argv[0]; parameters up to "--", then arguments; without
+/* Unikraft's command line: the first token is argv[0]; parameters up to "--", then arguments;
+ * without
  * "--" all tokens are arguments. Quotes '..' and "..", backslash outside and inside "..". */
 #include "guest.h"
 

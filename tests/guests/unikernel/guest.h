@@ -17,7 +17,7 @@ struct command {
     uint32_t mmio_base;
     unsigned mmio_irq;
     uint32_t ip, netmask, gateway; /* network byte order; ip 0: none */
-    const char *netdev; /* the value of netdev.ip, for show */
+    const char *netdev;            /* the value of netdev.ip, for show */
 };
 
 /* cmdline.c: Unikraft's grammar. Aborts the guest on what Unikraft would refuse. */

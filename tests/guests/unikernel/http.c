@@ -1,5 +1,6 @@
 /* A small HTTP/1.1 server on lwIP's raw API: "/" tells command line, arguments and environment;
- * "/exit?code=N", "/crash", "/hang", "/mem?mb=N" and "/print?text=T" do what they say. One answer a connection. */
+ * "/exit?code=N", "/crash", "/hang", "/mem?mb=N" and "/print?text=T" do what they say. One answer a
+ * connection. */
 #include "guest.h"
 
 #include "lwip/tcp.h"

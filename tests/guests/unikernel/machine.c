@@ -1,5 +1,5 @@
-/* Interrupt controller, timer and ends of the machine. Idle is hlt with interrupts on, and the timer
- * runs only while somebody waits for it: an idle guest costs its host nothing. */
+/* Interrupt controller, timer and ends of the machine. Idle is hlt with interrupts on, and the
+ * timer runs only while somebody waits for it: an idle guest costs its host nothing. */
 #include "machine.h"
 
 #define PIC1 0x20
@@ -121,7 +121,7 @@ void machine_enable_irq(unsigned irq)
     net_irq = irq;
     set_gate(VECTOR_BASE + irq, interrupt_net);
     if (irq >= 8)
-        outb(PIC2 + 1, (uint8_t)~(1u << (irq - 8)));
+        outb(PIC2 + 1, (uint8_t) ~(1u << (irq - 8)));
     else
         outb(PIC1 + 1, (uint8_t)(0xfa & ~(1u << irq)));
 }

@@ -1,5 +1,5 @@
-/* The machine under the test unikernel: ports, interrupts, time, console, ends. Nothing here is used
- * by unikubelet itself. */
+/* The machine under the test unikernel: ports, interrupts, time, console, ends. Nothing here is
+ * used by unikubelet itself. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* virtio-net on virtio-mmio, version 2 (virtio 1.1, section 4.2): one receive and one send queue. */
+/* virtio-net on virtio-mmio, version 2 (virtio 1.1, section 4.2): one receive and one send queue.
+ */
 #include "machine.h"
 
 #include <string.h>
@@ -159,7 +160,8 @@ int net_send(const void *frame, size_t len)
 {
     if (!mmio || len > FRAME_MAX)
         return -1;
-    /* The device takes what is offered at once; a full ring means it is stopped: drop, TCP repeats. */
+    /* The device takes what is offered at once; a full ring means it is stopped: drop, TCP repeats.
+     */
     if ((uint16_t)(tx.avail.index - tx.used.index) >= QUEUE_SIZE)
         return -1;
     unsigned at = tx.avail.index % QUEUE_SIZE;

@@ -1,3 +1,4 @@
+/* Memory and string functions of lib.c, for lwIP and the guest; there is no C library. */
 #pragma once
 #include <stddef.h>
 void *memcpy(void *dst, const void *src, size_t len);
