@@ -1,27 +1,28 @@
-/* One table of keys; everything else walks it. Called by main before the loop exists. */
+/* One table of keys; everything else walks it. Called by main before the loop exists. What a value
+ * must look like is config_shape.c's. */
 #include "provider/config.h"
 
 #include "base/err.h"
-#include "base/log.h"
 #include "base/str.h"
 #include "k8s/yaml.h"
-#include "provider/core/quantity.h"
-#include "vmm-bridge/vmm.h"
+#include "provider/config_shape.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum key_type { KEY_STRING, KEY_PATH, KEY_INT, KEY_BOOL, KEY_LIST, KEY_QUANTITY };
+enum key_type { KEY_STRING, KEY_INT, KEY_BOOL, KEY_LIST };
 
 struct key {
     const char *yaml; /* the flag is the same, --kebab-case */
     const char *flag;
     const char *env;
     enum key_type type;
+    enum shape shape; /* of a string, and of each entry of a list */
     size_t offset;
-    const char *preset; /* of a list: comma-separated */
+    const char *preset; /* of a list: comma-separated. An empty one: the value may be empty */
     int64_t min, max;   /* KEY_INT */
     const char *help;
 };
@@ -29,85 +30,88 @@ struct key {
 #define AT(member) offsetof(struct config, member)
 
 static const struct key keys[] = {
-    {"nodeName", "node-name", "NODE_NAME", KEY_STRING, AT(node_name), "", 0, 0,
+    {"nodeName", "node-name", "NODE_NAME", KEY_STRING, SHAPE_NAME, AT(node_name), "", 0, 0,
      "name of the Node to register; default: the host's name"},
-    {"nodeIP", "node-ip", "NODE_IP", KEY_STRING, AT(node_ip), "", 0, 0,
+    {"nodeIP", "node-ip", "NODE_IP", KEY_STRING, SHAPE_IP, AT(node_ip), "", 0, 0,
      "InternalIP of the Node; default: of the default route's interface"},
-    {"kubeconfig", "kubeconfig", "KUBECONFIG", KEY_PATH, AT(kubeconfig), "", 0, 0,
+    {"kubeconfig", "kubeconfig", "KUBECONFIG", KEY_STRING, SHAPE_PATH, AT(kubeconfig), "", 0, 0,
      "kubeconfig with the agent's own credentials; default: bootstrap, or in-cluster"},
-    {"bootstrapKubeconfig", "bootstrap-kubeconfig", NULL, KEY_PATH, AT(bootstrap_kubeconfig), "", 0,
-     0, "kubeconfig that may only create certificate requests for system:node:<name>"},
-    {"stateDir", "state-dir", NULL, KEY_PATH, AT(state_dir), "/var/lib/unikubelet", 0, 0,
-     "images, Pod records, certificates"},
-    {"runDir", "run-dir", NULL, KEY_PATH, AT(run_dir), "/run/unikubelet", 0, 0,
+    {"bootstrapKubeconfig", "bootstrap-kubeconfig", NULL, KEY_STRING, SHAPE_PATH,
+     AT(bootstrap_kubeconfig), "", 0, 0,
+     "kubeconfig that may only create certificate requests for system:node:<name>"},
+    {"stateDir", "state-dir", NULL, KEY_STRING, SHAPE_PATH, AT(state_dir), "/var/lib/unikubelet", 0,
+     0, "images, Pod records, certificates"},
+    {"runDir", "run-dir", NULL, KEY_STRING, SHAPE_PATH, AT(run_dir), "/run/unikubelet", 0, 0,
      "sockets of running machines"},
-    {"logDir", "log-dir", NULL, KEY_PATH, AT(log_dir), "/var/log/pods", 0, 0,
+    {"logDir", "log-dir", NULL, KEY_STRING, SHAPE_PATH, AT(log_dir), "/var/log/pods", 0, 0,
      "console logs in the CRI format"},
-    {"logLevel", "log-level", NULL, KEY_STRING, AT(log_level), "info", 0, 0,
+    {"logLevel", "log-level", NULL, KEY_STRING, SHAPE_LEVEL, AT(log_level), "info", 0, 0,
      "debug, info, warn or error"},
-    {"address", "address", NULL, KEY_STRING, AT(address), "0.0.0.0", 0, 0,
+    {"address", "address", NULL, KEY_STRING, SHAPE_IP, AT(address), "0.0.0.0", 0, 0,
      "address that the kubelet server listens on"},
-    {"port", "port", NULL, KEY_INT, AT(port), "10250", 1, 65535, "port of the kubelet server"},
-    {"tlsCertFile", "tls-cert-file", NULL, KEY_PATH, AT(tls_cert_file), "", 0, 0,
+    {"port", "port", NULL, KEY_INT, SHAPE_TEXT, AT(port), "10250", 1, 65535,
+     "port of the kubelet server"},
+    {"tlsCertFile", "tls-cert-file", NULL, KEY_STRING, SHAPE_PATH, AT(tls_cert_file), "", 0, 0,
      "serving certificate; default: by request or self-signed"},
-    {"tlsPrivateKeyFile", "tls-private-key-file", NULL, KEY_PATH, AT(tls_key_file), "", 0, 0,
-     "its key"},
-    {"clientCAFile", "client-ca-file", NULL, KEY_PATH, AT(client_ca_file), "", 0, 0,
+    {"tlsPrivateKeyFile", "tls-private-key-file", NULL, KEY_STRING, SHAPE_PATH, AT(tls_key_file),
+     "", 0, 0, "its key"},
+    {"clientCAFile", "client-ca-file", NULL, KEY_STRING, SHAPE_PATH, AT(client_ca_file), "", 0, 0,
      "CA of client certificates; default: the cluster's CA"},
-    {"serverTLSBootstrap", "server-tls-bootstrap", NULL, KEY_BOOL, AT(server_tls_bootstrap), "true",
-     0, 0, "request the serving certificate from the cluster"},
-    {"anonymousAuth", "anonymous-auth", NULL, KEY_BOOL, AT(anonymous_auth), "false", 0, 0,
-     "let requests without credentials reach authorization as system:anonymous"},
-    {"nodeLabels", "node-labels", NULL, KEY_LIST, AT(node_labels), "", 0, 0,
+    {"serverTLSBootstrap", "server-tls-bootstrap", NULL, KEY_BOOL, SHAPE_TEXT,
+     AT(server_tls_bootstrap), "true", 0, 0, "request the serving certificate from the cluster"},
+    {"anonymousAuth", "anonymous-auth", NULL, KEY_BOOL, SHAPE_TEXT, AT(anonymous_auth), "false", 0,
+     0, "let requests without credentials reach authorization as system:anonymous"},
+    {"nodeLabels", "node-labels", NULL, KEY_LIST, SHAPE_LABEL, AT(node_labels), "", 0, 0,
      "further labels of the Node, key=value"},
-    {"providerID", "provider-id", NULL, KEY_STRING, AT(provider_id), "", 0, 0,
+    {"providerID", "provider-id", NULL, KEY_STRING, SHAPE_TEXT, AT(provider_id), "", 0, 0,
      "spec.providerID of the Node"},
-    {"maxPods", "max-pods", NULL, KEY_INT, AT(max_pods), "250", 1, 10000, "Pods on this host"},
-    {"reservedCPU", "reserved-cpu", NULL, KEY_QUANTITY, AT(reserved_cpu), "100m", 0, 0,
-     "CPU kept from Pods"},
-    {"reservedMemory", "reserved-memory", NULL, KEY_QUANTITY, AT(reserved_memory), "512Mi", 0, 0,
-     "memory kept from Pods"},
-    {"defaultMemory", "default-memory", NULL, KEY_QUANTITY, AT(default_memory), "64Mi", 0, 0,
-     "guest memory when the Pod names neither limit nor request"},
-    {"nodeLeaseDurationSeconds", "node-lease-duration-seconds", NULL, KEY_INT, AT(lease_seconds),
-     "40", 4, 3600, "life of the Node's Lease; renewed four times as often"},
-    {"nodeStatusUpdateMilliseconds", "node-status-update-milliseconds", NULL, KEY_INT,
+    {"maxPods", "max-pods", NULL, KEY_INT, SHAPE_TEXT, AT(max_pods), "250", 1, 10000,
+     "Pods on this host"},
+    {"reservedCPU", "reserved-cpu", NULL, KEY_STRING, SHAPE_QUANTITY, AT(reserved_cpu), "100m", 0,
+     0, "CPU kept from Pods"},
+    {"reservedMemory", "reserved-memory", NULL, KEY_STRING, SHAPE_QUANTITY, AT(reserved_memory),
+     "512Mi", 0, 0, "memory kept from Pods"},
+    {"defaultMemory", "default-memory", NULL, KEY_STRING, SHAPE_MEMORY, AT(default_memory), "64Mi",
+     0, 0, "guest memory when the Pod names neither limit nor request"},
+    {"nodeLeaseDurationSeconds", "node-lease-duration-seconds", NULL, KEY_INT, SHAPE_TEXT,
+     AT(lease_seconds), "40", 4, 3600, "life of the Node's Lease; renewed four times as often"},
+    {"nodeStatusUpdateMilliseconds", "node-status-update-milliseconds", NULL, KEY_INT, SHAPE_TEXT,
      AT(status_update_ms), "10000", 100, 3600000, "how often the Node's status is computed"},
-    {"nodeStatusReportMilliseconds", "node-status-report-milliseconds", NULL, KEY_INT,
-     AT(status_report_ms), "300000", 1000, 3600000,
-     "how often it is posted when nothing changed"},
-    {"vmm", "vmm", NULL, KEY_STRING, AT(vmm), "qemu", 0, 0, "qemu, or fake for tests"},
-    {"accel", "accel", NULL, KEY_STRING, AT(accel), "auto", 0, 0, "auto, kvm or tcg"},
-    {"qemuBinary", "qemu-binary", NULL, KEY_PATH, AT(qemu), "/usr/bin/qemu-system-x86_64", 0, 0,
-     "QEMU"},
-    {"shimBinary", "shim-binary", NULL, KEY_PATH, AT(shim), "", 0, 0,
+    {"nodeStatusReportMilliseconds", "node-status-report-milliseconds", NULL, KEY_INT, SHAPE_TEXT,
+     AT(status_report_ms), "300000", 1000, 3600000, "how often it is posted when nothing changed"},
+    {"vmm", "vmm", NULL, KEY_STRING, SHAPE_VMM, AT(vmm), "qemu", 0, 0, "qemu, or fake for tests"},
+    {"accel", "accel", NULL, KEY_STRING, SHAPE_ACCEL, AT(accel), "auto", 0, 0, "auto, kvm or tcg"},
+    {"qemuBinary", "qemu-binary", NULL, KEY_STRING, SHAPE_PATH, AT(qemu),
+     "/usr/bin/qemu-system-x86_64", 0, 0, "QEMU"},
+    {"shimBinary", "shim-binary", NULL, KEY_STRING, SHAPE_PATH, AT(shim), "", 0, 0,
      "unikubelet-shim; default: beside this program"},
-    {"fakeVMMBinary", "fake-vmm-binary", NULL, KEY_PATH, AT(fakevmm), "", 0, 0,
+    {"fakeVMMBinary", "fake-vmm-binary", NULL, KEY_STRING, SHAPE_PATH, AT(fakevmm), "", 0, 0,
      "unikubelet-fakevmm; default: beside this program"},
-    {"vmmUser", "vmm-user", NULL, KEY_STRING, AT(vmm_user), "nobody", 0, 0,
+    {"vmmUser", "vmm-user", NULL, KEY_STRING, SHAPE_TEXT, AT(vmm_user), "nobody", 0, 0,
      "user that VMMs run as, without capabilities; \"\" for the agent's own"},
-    {"cgroup", "cgroup", NULL, KEY_STRING, AT(cgroup), "unikubelet", 0, 0,
+    {"cgroup", "cgroup", NULL, KEY_STRING, SHAPE_CGROUP, AT(cgroup), "unikubelet", 0, 0,
      "parent cgroup of the machines; \"\" for none"},
-    {"network", "network", NULL, KEY_STRING, AT(network), "cni", 0, 0, "cni, or none for tests"},
-    {"cniConfDir", "cni-conf-dir", NULL, KEY_PATH, AT(cni_conf_dir), "/etc/cni/net.d", 0, 0,
-     "CNI configuration; without one the built-in bridge network is used"},
-    {"cniBinDirs", "cni-bin-dirs", NULL, KEY_LIST, AT(cni_bin_dirs), "/opt/cni/bin,/usr/lib/cni", 0,
-     0, "directories of CNI plugins"},
-    {"netnsDir", "netns-dir", NULL, KEY_PATH, AT(netns_dir), "/run/netns", 0, 0,
+    {"network", "network", NULL, KEY_STRING, SHAPE_NETWORK, AT(network), "cni", 0, 0,
+     "cni, or none for tests"},
+    {"cniConfDir", "cni-conf-dir", NULL, KEY_STRING, SHAPE_PATH, AT(cni_conf_dir), "/etc/cni/net.d",
+     0, 0, "CNI configuration; without one the built-in bridge network is used"},
+    {"cniBinDirs", "cni-bin-dirs", NULL, KEY_LIST, SHAPE_PATH, AT(cni_bin_dirs),
+     "/opt/cni/bin,/usr/lib/cni", 0, 0, "directories of CNI plugins"},
+    {"netnsDir", "netns-dir", NULL, KEY_STRING, SHAPE_PATH, AT(netns_dir), "/run/netns", 0, 0,
      "where Pods' network namespaces are mounted"},
-    {"podCIDR", "pod-cidr", NULL, KEY_STRING, AT(pod_cidr), "10.88.0.0/16", 0, 0,
+    {"podCIDR", "pod-cidr", NULL, KEY_STRING, SHAPE_CIDR, AT(pod_cidr), "10.88.0.0/16", 0, 0,
      "addresses of the built-in bridge network"},
-    {"bridge", "bridge", NULL, KEY_STRING, AT(bridge), "unik0", 0, 0, "its bridge"},
-    {"clusterDNS", "cluster-dns", NULL, KEY_LIST, AT(cluster_dns), "", 0, 0,
+    {"bridge", "bridge", NULL, KEY_STRING, SHAPE_LINK, AT(bridge), "unik0", 0, 0, "its bridge"},
+    {"clusterDNS", "cluster-dns", NULL, KEY_LIST, SHAPE_IP, AT(cluster_dns), "", 0, 0,
      "name servers for Pods with dnsPolicy ClusterFirst"},
-    {"clusterDomain", "cluster-domain", NULL, KEY_STRING, AT(cluster_domain), "cluster.local", 0, 0,
-     "DNS domain of the cluster"},
-    {"imageLayouts", "image-layouts", NULL, KEY_LIST, AT(image_layouts), "", 0, 0,
+    {"clusterDomain", "cluster-domain", NULL, KEY_STRING, SHAPE_NAME, AT(cluster_domain),
+     "cluster.local", 0, 0, "DNS domain of the cluster"},
+    {"imageLayouts", "image-layouts", NULL, KEY_LIST, SHAPE_PATH, AT(image_layouts), "", 0, 0,
      "OCI image layout directories, searched before registries"},
-    {"insecureRegistries", "insecure-registries", NULL, KEY_LIST, AT(insecure_registries), "", 0, 0,
-     "registries spoken to without TLS, host[:port]"},
-    {"registryCAFile", "registry-ca-file", NULL, KEY_PATH, AT(registry_ca_file), "", 0, 0,
-     "CA of registries; default: the system's"},
+    {"insecureRegistries", "insecure-registries", NULL, KEY_LIST, SHAPE_TEXT,
+     AT(insecure_registries), "", 0, 0, "registries spoken to without TLS, host[:port]"},
+    {"registryCAFile", "registry-ca-file", NULL, KEY_STRING, SHAPE_PATH, AT(registry_ca_file), "",
+     0, 0, "CA of registries; default: the system's"},
 };
 
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
@@ -124,27 +128,42 @@ static void list_clear(struct config_list *list)
     list->len = 0;
 }
 
-static int list_add(struct config_list *list, const char *text, size_t len)
+/* where: "file:12", "environment variable X" or "--flag", for the error. */
+static int wrong_value(const struct key *key, const char *text, const char *where, struct err *err)
+{
+    enum shape shape = shape_fits(SHAPE_TEXT, text) ? key->shape : SHAPE_TEXT;
+    return err_spec(err, -EINVAL, "%s: %s must be %s, not \"%s\"", where, key->yaml,
+                    shape_words(shape), text);
+}
+
+static int list_add(struct config_list *list, const struct key *key, const char *text, size_t len,
+                    const char *where, struct err *err)
 {
     if (list->len >= CONFIG_LIST_MAX)
-        return -E2BIG;
+        return err_spec(err, -E2BIG, "%s: %s has more than %d entries", where, key->yaml,
+                        CONFIG_LIST_MAX);
     list->items[list->len++] = xstrndup(text, len);
-    return 0;
+    const char *item = list->items[list->len - 1];
+    if (!*item)
+        return err_spec(err, -EINVAL, "%s: %s has an empty entry", where, key->yaml);
+    return shape_fits(key->shape, item) ? 0 : wrong_value(key, item, where, err);
 }
 
-static int set_list(struct config_list *list, const char *text)
+/* Comma-separated. */
+static int set_list(struct config_list *list, const struct key *key, const char *text,
+                    const char *where, struct err *err)
 {
+    int result = 0;
     list_clear(list);
-    while (*text) {
+    while (*text && result == 0) {
         size_t len = strcspn(text, ",");
-        if (len && list_add(list, text, len) < 0)
-            return -E2BIG;
+        if (len)
+            result = list_add(list, key, text, len, where, err);
         text += len + (text[len] == ',');
     }
-    return 0;
+    return result;
 }
 
-/* where: "file:12", "variable X" or "--flag", for the error. */
 static int set_key(struct config *config, const struct key *key, const char *text,
                    const char *where, struct err *err)
 {
@@ -164,23 +183,12 @@ static int set_key(struct config *config, const struct key *key, const char *tex
         *(bool *)at = str_eq(text, "true");
         return 0;
     case KEY_LIST:
-        if (set_list(at, text) < 0)
-            return err_spec(err, -E2BIG, "%s: %s has more than %d entries", where, key->yaml,
-                            CONFIG_LIST_MAX);
-        return 0;
-    case KEY_PATH:
-        if (*text && *text != '/')
-            return err_spec(err, -EINVAL, "%s: %s must be an absolute path, not \"%s\"", where,
-                            key->yaml, text);
-        break;
-    case KEY_QUANTITY:
-        if (quantity_value(text, &number) < 0)
-            return err_spec(err, -EINVAL, "%s: %s must be a quantity such as 512Mi, not \"%s\"",
-                            where, key->yaml, text);
-        break;
+        return set_list(at, key, text, where, err);
     case KEY_STRING:
         break;
     }
+    if (!(str_empty(text) && str_empty(key->preset)) && !shape_fits(key->shape, text))
+        return wrong_value(key, text, where, err);
     free(*string_at(config, key));
     *string_at(config, key) = xstrdup(text);
     return 0;
@@ -189,6 +197,9 @@ static int set_key(struct config *config, const struct key *key, const char *tex
 static int set_yaml(struct config *config, const struct key *key, const struct yaml_node *node,
                     const char *where, struct err *err)
 {
+    int result = 0;
+    if (yaml_is_null(node))
+        return 0; /* "key:" and no more: as if it were not there */
     if (!yaml_is_list(node)) {
         const char *text = yaml_scalar(node);
         if (!text)
@@ -200,13 +211,15 @@ static int set_yaml(struct config *config, const struct key *key, const struct y
                         key->yaml);
     struct config_list *list = (struct config_list *)((char *)config + key->offset);
     list_clear(list);
-    for (const struct yaml_node *item = yaml_first(node); item; item = yaml_next(item)) {
+    for (const struct yaml_node *item = yaml_first(node); item && result == 0;
+         item = yaml_next(item)) {
         const char *text = yaml_scalar(item);
-        if (!text || list_add(list, text, strlen(text)) < 0)
-            return err_spec(err, -EINVAL, "%s: %s must be a list of at most %d plain values", where,
-                            key->yaml, CONFIG_LIST_MAX);
+        if (!text)
+            return err_spec(err, -EINVAL, "%s: %s must be a list of plain values", where,
+                            key->yaml);
+        result = list_add(list, key, text, strlen(text), where, err);
     }
-    return 0;
+    return result;
 }
 
 static int load_file(struct config *config, const char *path, struct err *err)
@@ -300,34 +313,37 @@ static void preset(struct config *config)
         (void)set_key(config, &keys[i], keys[i].preset, "built-in", NULL);
 }
 
+/* The host's name in lower case, as the kubelet has it. */
+static int default_name(struct config *config, struct err *err)
+{
+    char host[256] = "";
+    if (gethostname(host, sizeof(host) - 1) < 0)
+        host[0] = '\0';
+    for (char *c = host; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    if (!shape_fits(SHAPE_NAME, host))
+        return err_spec(err, -EINVAL, "nodeName is not set and the host's name \"%s\" is not %s",
+                        host, shape_words(SHAPE_NAME));
+    free(config->node_name);
+    config->node_name = xstrdup(host);
+    return 0;
+}
+
+/* What several keys say together. */
 static int check(struct config *config, struct err *err)
 {
-    enum log_level level;
-    enum vmm_accel accel;
-    if (str_empty(config->node_name)) {
-        char host[256] = "";
-        if (gethostname(host, sizeof(host) - 1) < 0 || !host[0])
-            return err_spec(err, -EINVAL, "nodeName is not set and the host has no name");
-        free(config->node_name);
-        config->node_name = xstrdup(host);
-    }
-    if (log_level_from_string(config->log_level, &level) < 0)
-        return err_spec(err, -EINVAL, "logLevel must be debug, info, warn or error, not \"%s\"",
-                        config->log_level);
-    if (vmm_accel_from_string(config->accel, &accel) < 0)
-        return err_spec(err, -EINVAL, "accel must be auto, kvm or tcg, not \"%s\"", config->accel);
-    if (!str_eq(config->vmm, "qemu") && !str_eq(config->vmm, "fake"))
-        return err_spec(err, -EINVAL, "vmm must be qemu or fake, not \"%s\"", config->vmm);
-    if (!str_eq(config->network, "cni") && !str_eq(config->network, "none"))
-        return err_spec(err, -EINVAL, "network must be cni or none, not \"%s\"", config->network);
+    const struct config_list *labels = &config->node_labels;
     if (str_empty(config->tls_cert_file) != str_empty(config->tls_key_file))
         return err_spec(err, -EINVAL, "tlsCertFile and tlsPrivateKeyFile go together");
-    for (size_t i = 0; i < config->node_labels.len; i++) {
-        if (!strchr(config->node_labels.items[i], '='))
-            return err_spec(err, -EINVAL, "nodeLabels: \"%s\" is not key=value",
-                            config->node_labels.items[i]);
+    for (size_t i = 0; i < labels->len; i++) {
+        size_t len = strcspn(labels->items[i], "=") + 1;
+        for (size_t k = 0; k < i; k++) {
+            if (strncmp(labels->items[i], labels->items[k], len) == 0)
+                return err_spec(err, -EINVAL, "nodeLabels: \"%.*s\" is there twice", (int)len - 1,
+                                labels->items[i]);
+        }
     }
-    return 0;
+    return str_empty(config->node_name) ? default_name(config, err) : 0;
 }
 
 int config_load(int argc, char **argv, struct config *ret, enum config_command *ret_command,
@@ -338,18 +354,20 @@ int config_load(int argc, char **argv, struct config *ret, enum config_command *
     enum config_command command = CONFIG_RUN;
     preset(&config);
     int result = parse_flags(&config, argc, argv, &file, true, &command, err);
-    if (result == 0 && file && command != CONFIG_HELP && command != CONFIG_VERSION)
+    /* Whoever asks for help or version gets it, whatever the configuration says. */
+    bool ask = command == CONFIG_HELP || command == CONFIG_VERSION;
+    if (result == 0 && !ask && file)
         result = load_file(&config, file, err);
-    for (size_t i = 0; i < KEYS && result == 0; i++) {
+    for (size_t i = 0; i < KEYS && !ask && result == 0; i++) {
         const char *value = keys[i].env ? getenv(keys[i].env) : NULL;
         char where[64];
         str_fmt(where, sizeof(where), "environment variable %s", keys[i].env ? keys[i].env : "");
         if (value && *value)
             result = set_key(&config, &keys[i], value, where, err);
     }
-    if (result == 0)
+    if (result == 0 && !ask)
         result = parse_flags(&config, argc, argv, &file, false, &command, err);
-    if (result == 0)
+    if (result == 0 && !ask)
         result = check(&config, err);
     if (result < 0) {
         config_free(&config);
