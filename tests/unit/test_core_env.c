@@ -76,67 +76,67 @@ static struct env_facts facts_for_env(void)
     }
 
 /* The last variable's value after A=1 and B=$(A)2. */
+static const struct {
+    struct env_var var;
+    const char *want;  /* NULL: an error ... */
+    const char *error; /* ... that holds this */
+} value_rows[] = {
+    {VALUE("X", "plain"), "plain", NULL},
+    {VALUE("X", ""), "", NULL},
+    {VALUE("X", "$(A)"), "1", NULL},
+    {VALUE("X", "<$(B)>$(A)"), "<12>1", NULL},
+    {VALUE("X", "$(NOPE)"), "$(NOPE)", NULL},
+    {VALUE("X", "$(X)"), "$(X)", NULL},       /* itself is not declared before */
+    {VALUE("X", "$(PATH)"), "$(PATH)", NULL}, /* the image's is not seen */
+    {VALUE("X", "$$(A)"), "$(A)", NULL},
+    {VALUE("X", "$$$(A)"), "$1", NULL},
+    {VALUE("X", "$A"), "$A", NULL},
+    {VALUE("X", "$(A"), "$(A", NULL},
+    {VALUE("X", "$("), "$(", NULL},
+    {VALUE("X", "$"), "$", NULL},
+    {VALUE("X", "$$"), "$", NULL},
+    {VALUE("X", "a$()b"), "a$()b", NULL},
+    {FIELD("metadata.name"), "web", NULL},
+    {FIELD("metadata.namespace"), "default", NULL},
+    {FIELD("metadata.uid"), "u1", NULL},
+    {FIELD("metadata.labels['app']"), "shop", NULL},
+    {FIELD("metadata.labels['a/b']"), "x'y", NULL},
+    {FIELD("metadata.labels['none']"), "", NULL},
+    {FIELD("metadata.annotations['note']"), "hi $(A)", NULL},
+    {FIELD("spec.nodeName"), "uk-0", NULL},
+    {FIELD("spec.serviceAccountName"), "default", NULL},
+    {FIELD("status.hostIP"), "192.0.2.2", NULL},
+    {FIELD("status.hostIPs"), "192.0.2.2", NULL},
+    {FIELD("status.podIP"), "10.88.0.5", NULL},
+    {FIELD("status.podIPs"), "10.88.0.5", NULL},
+    {FIELD("metadata.labels"), NULL, "unsupported fieldRef metadata.labels"},
+    {FIELD("metadata.labels['"), NULL, "unsupported fieldRef"},
+    {FIELD("metadata.labels['']"), "", NULL},
+    {FIELD("spec.hostname"), NULL, "unsupported fieldRef spec.hostname"},
+    {AMOUNT("limits.cpu", NULL), "2", NULL},
+    {AMOUNT("limits.cpu", "1m"), "1500", NULL},
+    {AMOUNT("requests.cpu", "1m"), "250", NULL},
+    {AMOUNT("limits.memory", NULL), "100000000", NULL},
+    {AMOUNT("limits.memory", "1Mi"), "96", NULL},
+    {AMOUNT("requests.memory", NULL), "0", NULL},
+    {AMOUNT("limits.ephemeral-storage", "1k"), "5", NULL}, /* the node's, when not given */
+    {AMOUNT("limits.memory", "0"), "100000000", NULL},
+    {AMOUNT("limits.memory", "1x"), NULL, "unusable divisor 1x"},
+    {AMOUNT("limits.gpu", NULL), NULL, "unsupported resourceFieldRef limits.gpu"},
+    {{.kind = ENV_RESOURCE, .name = "X", .value = "limits.cpu", .ref = "d"},
+     NULL,
+     "names no container: d"},
+    {{.kind = ENV_RESOURCE, .name = "X", .value = "limits.cpu", .ref = "c"}, "2", NULL},
+    {{.kind = ENV_SECRET, .name = "X", .value = "k", .ref = "s"}, NULL, "not supported"},
+    {VALUE("", "x"), NULL, "may not be empty"},
+    {VALUE("a=b", "x"), NULL, "may not be empty"},
+};
+
 static void value_table(void **state)
 {
-    static const struct {
-        struct env_var var;
-        const char *want;  /* NULL: an error ... */
-        const char *error; /* ... that holds this */
-    } rows[] = {
-        {VALUE("X", "plain"), "plain", NULL},
-        {VALUE("X", ""), "", NULL},
-        {VALUE("X", "$(A)"), "1", NULL},
-        {VALUE("X", "<$(B)>$(A)"), "<12>1", NULL},
-        {VALUE("X", "$(NOPE)"), "$(NOPE)", NULL},
-        {VALUE("X", "$(X)"), "$(X)", NULL},       /* itself is not declared before */
-        {VALUE("X", "$(PATH)"), "$(PATH)", NULL}, /* the image's is not seen */
-        {VALUE("X", "$$(A)"), "$(A)", NULL},
-        {VALUE("X", "$$$(A)"), "$1", NULL},
-        {VALUE("X", "$A"), "$A", NULL},
-        {VALUE("X", "$(A"), "$(A", NULL},
-        {VALUE("X", "$("), "$(", NULL},
-        {VALUE("X", "$"), "$", NULL},
-        {VALUE("X", "$$"), "$", NULL},
-        {VALUE("X", "a$()b"), "a$()b", NULL},
-        {FIELD("metadata.name"), "web", NULL},
-        {FIELD("metadata.namespace"), "default", NULL},
-        {FIELD("metadata.uid"), "u1", NULL},
-        {FIELD("metadata.labels['app']"), "shop", NULL},
-        {FIELD("metadata.labels['a/b']"), "x'y", NULL},
-        {FIELD("metadata.labels['none']"), "", NULL},
-        {FIELD("metadata.annotations['note']"), "hi $(A)", NULL},
-        {FIELD("spec.nodeName"), "uk-0", NULL},
-        {FIELD("spec.serviceAccountName"), "default", NULL},
-        {FIELD("status.hostIP"), "192.0.2.2", NULL},
-        {FIELD("status.hostIPs"), "192.0.2.2", NULL},
-        {FIELD("status.podIP"), "10.88.0.5", NULL},
-        {FIELD("status.podIPs"), "10.88.0.5", NULL},
-        {FIELD("metadata.labels"), NULL, "unsupported fieldRef metadata.labels"},
-        {FIELD("metadata.labels['"), NULL, "unsupported fieldRef"},
-        {FIELD("metadata.labels['']"), "", NULL},
-        {FIELD("spec.hostname"), NULL, "unsupported fieldRef spec.hostname"},
-        {AMOUNT("limits.cpu", NULL), "2", NULL},
-        {AMOUNT("limits.cpu", "1m"), "1500", NULL},
-        {AMOUNT("requests.cpu", "1m"), "250", NULL},
-        {AMOUNT("limits.memory", NULL), "100000000", NULL},
-        {AMOUNT("limits.memory", "1Mi"), "96", NULL},
-        {AMOUNT("requests.memory", NULL), "0", NULL},
-        {AMOUNT("limits.ephemeral-storage", "1k"), "5", NULL}, /* the node's, when not given */
-        {AMOUNT("limits.memory", "0"), "100000000", NULL},
-        {AMOUNT("limits.memory", "1x"), NULL, "unusable divisor 1x"},
-        {AMOUNT("limits.gpu", NULL), NULL, "unsupported resourceFieldRef limits.gpu"},
-        {{.kind = ENV_RESOURCE, .name = "X", .value = "limits.cpu", .ref = "d"},
-         NULL,
-         "names no container: d"},
-        {{.kind = ENV_RESOURCE, .name = "X", .value = "limits.cpu", .ref = "c"}, "2", NULL},
-        {{.kind = ENV_SECRET, .name = "X", .value = "k", .ref = "s"}, NULL, "not supported"},
-        {VALUE("", "x"), NULL, "may not be empty"},
-        {VALUE("a=b", "x"), NULL, "may not be empty"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < LEN(rows); i++) {
-        struct env_var env[] = {VALUE("A", "1"), VALUE("B", "$(A)2"), rows[i].var};
+    for (size_t i = 0; i < LEN(value_rows); i++) {
+        struct env_var env[] = {VALUE("A", "1"), VALUE("B", "$(A)2"), value_rows[i].var};
         struct env_facts facts = facts_for_env();
         struct env_result result = {.env_len = 99};
         struct pool pool = {0};
@@ -149,14 +149,14 @@ static void value_table(void **state)
         f.container.env_len = LEN(env);
         r = env_resolve(&f.spec, &f.container, &facts, pool_alloc, &pool, &result, error,
                         sizeof(error));
-        if (rows[i].want) {
+        if (value_rows[i].want) {
             assert_int_equal(r, 0);
             assert_int_equal(result.env_len, 3);
-            assert_string_equal(result.env[2].value, rows[i].want);
+            assert_string_equal(result.env[2].value, value_rows[i].want);
         } else {
             assert_int_equal(r, -EINVAL);
             assert_int_equal(result.env_len, 99); /* untouched */
-            assert_non_null(strstr(error, rows[i].error));
+            assert_non_null(strstr(error, value_rows[i].error));
             assert_non_null(strstr(error, "of container c"));
         }
         pool_free(&pool);
