@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RECORD_VERSION 1
+#define TIME_MAX (1LL << 52) /* in ms: far beyond any clock */
 
 static void encode_exit(struct json_writer *w, const char *key, const struct machine_exit *exit)
 {
@@ -67,53 +69,93 @@ void record_encode(const struct pod *pod, struct buf *out)
     jw_end_object(&w);
 }
 
-static void get_text(const struct json *object, const char *key, char *dst, size_t size)
+/* What is absent is 0 or "": an older agent did not write it. What is there and makes no sense was
+ * not written by an agent, and then nothing of the record is believed. */
+struct reader {
+    bool bad;
+};
+
+static void get_text(struct reader *r, const struct json *object, const char *key, char *dst,
+                     size_t size)
 {
-    const char *text = json_get_string(object, key);
+    const struct json *value = json_get(object, key);
+    const char *text = json_string(value);
+    r->bad = r->bad || (value && !text);
     str_copy(dst, size, text ? text : "");
 }
 
-static int64_t get_int(const struct json *object, const char *key)
+static int64_t get_int(struct reader *r, const struct json *object, const char *key, int64_t min,
+                       int64_t max)
 {
+    const struct json *member = json_get(object, key);
     int64_t value = 0;
-    (void)json_get_int(object, key, &value);
+    if (member && (!json_int(member, &value) || value < min || value > max)) {
+        r->bad = true;
+        return 0;
+    }
     return value;
 }
 
-static void decode_exit(const struct json *object, struct machine_exit *ret)
+static bool get_bool(struct reader *r, const struct json *object, const char *key)
 {
-    if (!json_is_object(object))
-        return;
-    ret->valid = true;
-    ret->exit_code = (int32_t)get_int(object, "code");
-    ret->signal = (int32_t)get_int(object, "signal");
-    get_text(object, "reason", ret->reason, sizeof(ret->reason));
-    get_text(object, "message", ret->message, sizeof(ret->message));
-    ret->started_ms = get_int(object, "started");
-    ret->finished_ms = get_int(object, "finished");
-    get_text(object, "id", ret->id, sizeof(ret->id));
+    const struct json *member = json_get(object, key);
+    bool value = false;
+    r->bad = r->bad || (member && !json_bool(member, &value));
+    return value;
 }
 
-static void decode_machine(const struct json *object, bool same_boot, struct container_observed *c)
+static uint64_t get_hash(struct reader *r, const struct json *object, const char *key)
 {
-    int64_t state = get_int(object, "machine");
-    c->attempt = (uint32_t)get_int(object, "attempt");
-    c->crashes = (uint32_t)get_int(object, "crashes");
-    if (same_boot)
-        c->restart_ms = (uint64_t)get_int(object, "restart");
-    get_text(object, "id", c->id, sizeof(c->id));
-    get_text(object, "digest", c->image_digest, sizeof(c->image_digest));
-    decode_exit(json_get(object, "exit"), &c->exit);
-    decode_exit(json_get(object, "last"), &c->last);
-    const char *hash = json_get_string(object, "imageHash");
-    c->running_hash = hash ? strtoull(hash, NULL, 16) : 0;
-    (void)json_get_bool(object, "asked", &c->stop_sent);
+    char text[20];
+    char *end;
+    get_text(r, object, key, text, sizeof(text));
+    uint64_t hash = strtoull(text, &end, 16);
+    r->bad = r->bad || *end;
+    return hash;
+}
+
+static void decode_exit(struct reader *r, const struct json *object, struct machine_exit *ret)
+{
+    if (!object)
+        return;
+    r->bad = r->bad || !json_is_object(object);
+    ret->valid = true;
+    ret->exit_code = (int32_t)get_int(r, object, "code", INT32_MIN, INT32_MAX);
+    ret->signal = (int32_t)get_int(r, object, "signal", 0, INT32_MAX);
+    get_text(r, object, "reason", ret->reason, sizeof(ret->reason));
+    get_text(r, object, "message", ret->message, sizeof(ret->message));
+    ret->started_ms = get_int(r, object, "started", 0, TIME_MAX);
+    ret->finished_ms = get_int(r, object, "finished", 0, TIME_MAX);
+    get_text(r, object, "id", ret->id, sizeof(ret->id));
+}
+
+static void decode_machine(struct reader *r, const struct json *object, bool same_boot,
+                           struct container_observed *c)
+{
+    int64_t state = get_int(r, object, "machine", MACHINE_NONE, MACHINE_FAILED);
+    c->attempt = (uint32_t)get_int(r, object, "attempt", 0, UINT32_MAX);
+    c->crashes = (uint32_t)get_int(r, object, "crashes", 0, UINT32_MAX);
+    c->restart_ms = (uint64_t)get_int(r, object, "restart", 0, TIME_MAX);
+    if (!same_boot)
+        c->restart_ms = 0;
+    get_text(r, object, "id", c->id, sizeof(c->id));
+    get_text(r, object, "digest", c->image_digest, sizeof(c->image_digest));
+    decode_exit(r, json_get(object, "exit"), &c->exit);
+    decode_exit(r, json_get(object, "last"), &c->last);
+    c->running_hash = get_hash(r, object, "imageHash");
+    c->stop_sent = get_bool(r, object, "asked");
     if (state == MACHINE_STARTING || state == MACHINE_RUNNING)
         c->machine = MACHINE_STARTING; /* until what is on the host says how it is */
     else if (state == MACHINE_EXITED && c->exit.valid)
         c->machine = MACHINE_EXITED;
     else
         c->machine = MACHINE_NONE;
+}
+
+/* Names become parts of paths. */
+static bool is_name(const char *text)
+{
+    return text && !strchr(text, '/');
 }
 
 static const struct pod_spec *decode_spec(const struct json *root, struct arena *arena)
@@ -123,15 +165,17 @@ static const struct pod_spec *decode_spec(const struct json *root, struct arena 
     const char *name = json_get_string(root, "name");
     const struct json *containers = json_get(root, "containers");
     size_t count = json_len(containers);
-    if (str_empty(uid) || !ns || !name || !json_is_array(containers) || count == 0 ||
-        count > STATUS_CONTAINERS_MAX)
+    if (str_empty(uid) || !is_name(uid) || !is_name(ns) || !is_name(name) ||
+        !json_is_array(containers) || count == 0 || count > STATUS_CONTAINERS_MAX)
         return NULL;
     struct pod_spec *spec = arena_alloc(arena, sizeof(*spec));
     struct container_spec *list = arena_array(arena, count, sizeof(*list));
     size_t i = 0;
     for (const struct json *c = json_first(containers); c; c = json_next(c), i++) {
         const char *container = json_get_string(c, "name");
-        list[i].name = arena_strdup(arena, container ? container : "");
+        if (!is_name(container) || str_eq(container, ".."))
+            return NULL;
+        list[i].name = arena_strdup(arena, container);
         list[i].image = "";
     }
     spec->uid = arena_strdup(arena, uid);
@@ -143,30 +187,36 @@ static const struct pod_spec *decode_spec(const struct json *root, struct arena 
     return spec;
 }
 
+static int decode(const struct json *root, bool same_boot, struct arena *arena, struct record *ret)
+{
+    struct reader r = {0};
+    const struct pod_spec *spec = NULL;
+    if (get_int(&r, root, "version", RECORD_VERSION, RECORD_VERSION) == RECORD_VERSION)
+        spec = decode_spec(root, arena);
+    if (!spec)
+        return -EBADMSG;
+    *ret = (struct record){.spec = spec};
+    ret->obs.containers_len = spec->containers_len;
+    ret->obs.start_ms = get_int(&r, root, "start", 0, TIME_MAX);
+    ret->obs.stopped_for_good = get_bool(&r, root, "stopped");
+    get_text(&r, root, "ip", ret->obs.pod_ip, sizeof(ret->obs.pod_ip));
+    size_t i = 0;
+    const struct json *c = json_first(json_get(root, "containers"));
+    for (; c; c = json_next(c), i++) {
+        decode_machine(&r, c, same_boot, &ret->containers[i]);
+        get_text(&r, c, "image", ret->image_names[i], sizeof(ret->image_names[i]));
+    }
+    return r.bad ? -EBADMSG : 0;
+}
+
 int record_decode(const char *data, size_t len, bool same_boot, struct arena *arena,
                   struct record *ret)
 {
     struct json *root = json_parse(data, len, NULL);
-    if (!root)
-        return -EBADMSG;
-    int result = -EBADMSG;
-    const struct pod_spec *spec = NULL;
-    if (get_int(root, "version") == RECORD_VERSION)
-        spec = decode_spec(root, arena);
-    if (spec) {
-        *ret = (struct record){.spec = spec};
-        ret->obs.containers_len = spec->containers_len;
-        ret->obs.start_ms = get_int(root, "start");
-        (void)json_get_bool(root, "stopped", &ret->obs.stopped_for_good);
-        get_text(root, "ip", ret->obs.pod_ip, sizeof(ret->obs.pod_ip));
-        size_t i = 0;
-        const struct json *c = json_first(json_get(root, "containers"));
-        for (; c; c = json_next(c), i++) {
-            decode_machine(c, same_boot, &ret->containers[i]);
-            get_text(c, "image", ret->image_names[i], sizeof(ret->image_names[i]));
-        }
-        result = 0;
-    }
+    struct record record;
+    int result = decode(root, same_boot, arena, &record);
     json_free(root);
+    if (result == 0)
+        *ret = record;
     return result;
 }
