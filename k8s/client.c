@@ -45,6 +45,13 @@ static const char *content_type(enum kube_method method)
     return "application/json";
 }
 
+static const char *accepted(enum kube_method method)
+{
+    bool known = method == KUBE_PATCH || method == KUBE_MERGE_PATCH || method == KUBE_DELETE;
+
+    return known ? ACCEPT_METADATA : ACCEPT_JSON;
+}
+
 /* The request is on no list any more. */
 static void request_free(struct kube_request *r)
 {
@@ -222,7 +229,7 @@ static void start_try(struct kube_request *r)
 
     r->transfer = t;
     r->tries++;
-    client_prepare(r->client, t, r->path, REQUEST_MS_MAX);
+    client_prepare(r->client, t, r->path, accepted(r->method), REQUEST_MS_MAX);
     if (r->method != KUBE_GET) {
         (void)curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, method_name(r->method));
         if (r->body_len > 0 || r->method != KUBE_DELETE) {

@@ -22,6 +22,11 @@
 #define RETRY_AFTER_S_MAX 60u /* a server's wish is followed up to here */
 #define TOKEN_FRESH_MS 60000u /* contract 0: re-read at least every minute */
 #define TOKEN_MAX 65536u
+#define UPLOAD_BUFFER 16384L /* of one request; the default is 64 KiB and touched anew each time */
+#define ACCEPT_JSON "application/json"
+/* Of what we wrote ourselves only the version is news. */
+#define ACCEPT_METADATA                                                                            \
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
 enum request_state {
     REQUEST_QUEUED, /* waits for one of REQUESTS_RUNNING_MAX places */
@@ -78,7 +83,7 @@ int client_setup(struct kube_client *client, const struct kube_config *config, s
 void client_setup_free(struct kube_client *client);
 /* Server, credentials and time limit of one transfer. total_ms 0: none. */
 void client_prepare(struct kube_client *client, struct transfer *t, const char *path,
-                    long total_ms);
+                    const char *accept, long total_ms);
 /* A token file is read again by the next transfer. True when there is one. */
 bool client_token_expire(struct kube_client *client);
 /* New connections from now on; old ones end with what runs on them. */

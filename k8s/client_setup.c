@@ -137,7 +137,8 @@ static void set_blob(CURL *easy, CURLoption option, char *pem)
     (void)curl_easy_setopt(easy, option, &blob);
 }
 
-void client_prepare(struct kube_client *client, struct transfer *t, const char *path, long total_ms)
+void client_prepare(struct kube_client *client, struct transfer *t, const char *path,
+                    const char *accept, long total_ms)
 {
     const struct kube_config *config = &client->config;
     char *url = xasprintf("%s%s", client->base_url, path);
@@ -171,7 +172,8 @@ void client_prepare(struct kube_client *client, struct transfer *t, const char *
     }
     if (config->proxy_url)
         (void)curl_easy_setopt(t->easy, CURLOPT_PROXY, config->proxy_url);
-    transfer_header(t, "Accept", "application/json");
+    (void)curl_easy_setopt(t->easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER);
+    transfer_header(t, "Accept", accept);
     if (token) {
         char *value = xasprintf("Bearer %s", token);
 

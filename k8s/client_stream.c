@@ -100,7 +100,7 @@ struct kube_stream *kube_stream_start(struct kube_client *client, const char *pa
     s->userdata = userdata;
     buf_init(&s->failure, FAILURE_MAX);
     s->transfer = transfer_new(client->engine, &transfer_ops, s);
-    client_prepare(client, s->transfer, path, total_ms);
+    client_prepare(client, s->transfer, path, ACCEPT_JSON, total_ms);
     TAILQ_INSERT_TAIL(&client->streams, s, link);
     transfer_start(s->transfer);
     return s;

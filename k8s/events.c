@@ -18,6 +18,7 @@
 
 #define EVENTS_QUEUED_MAX 512 /* the oldest goes first */
 #define EVENTS_RUNNING_MAX 4
+#define EVENTS_LINGER_MS 200u /* nobody waits for an event; what it tells of has just begun */
 #define EVENTS_SEEN_MAX 1024 /* remembered for counting */
 #define EVENTS_SIMILAR_MAX 512
 #define EVENTS_SOURCES_MAX 512
@@ -61,6 +62,7 @@ struct item {
     uint64_t key; /* of struct seen */
     char name[EVENT_NAME_MAX + 1];
     int64_t count, first_ms, last_ms; /* unix */
+    uint64_t due_ms; /* mono: not before */
     unsigned tries;
     bool patching;
     struct kube_request *request; /* while on the running list */
@@ -74,7 +76,7 @@ struct events {
     struct cache *seen, *similar, *sources;
     struct items queued, running;
     size_t queued_len, running_len;
-    uv_timer_t timer; /* active: the API server does not answer, nothing is sent */
+    uv_timer_t timer; /* active: what is queued is not due, or no answers come */
     int64_t last_ns;
     bool closing;
 };
@@ -207,6 +209,7 @@ static void enqueue(struct events *events, const struct event *e, const char *me
         }
         item = new_item(events, e, message);
         item->key = key;
+        item->due_ms = clock_mono_ms() + EVENTS_LINGER_MS;
         TAILQ_INSERT_TAIL(&events->queued, item, link);
         events->queued_len++;
     }
@@ -342,8 +345,7 @@ static void retry_later(struct events *events, struct item *item)
         TAILQ_INSERT_HEAD(&events->queued, item, link);
         events->queued_len++;
     }
-    if (!uv_is_active((uv_handle_t *)&events->timer))
-        (void)uv_timer_start(&events->timer, on_timer, EVENT_RETRY_MS, 0);
+    (void)uv_timer_start(&events->timer, on_timer, EVENT_RETRY_MS, 0);
 }
 
 static void send_item(struct events *events, struct item *item)
@@ -386,15 +388,21 @@ static bool is_running(const struct events *events, uint64_t key)
     return false;
 }
 
+/* A status must never share server and connection with the events of the same moment: these wait. */
 static void pump(struct events *events)
 {
     struct item *item = TAILQ_FIRST(&events->queued);
+    uint64_t now = clock_mono_ms();
 
     if (events->closing || uv_is_active((uv_handle_t *)&events->timer))
         return;
     while (item && events->running_len < EVENTS_RUNNING_MAX) {
         struct item *next = TAILQ_NEXT(item, link);
 
+        if (item->due_ms > now) {
+            (void)uv_timer_start(&events->timer, on_timer, item->due_ms - now, 0);
+            return;
+        }
         if (!is_running(events, item->key)) {
             unqueue(events, item);
             send_item(events, item);

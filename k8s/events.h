@@ -1,5 +1,6 @@
-/* Events with the kubelet's habits (contract 3.9): repetition becomes a count, similar ones are combined,
- * a spam filter per object. They never block or delay anything else; a bounded queue drops the oldest. */
+/* Events with the kubelet's habits (contract 3.9): repetition becomes a count, similar ones are
+ * combined, a spam filter per object. They never block or delay anything else; a bounded queue
+ * drops the oldest. */
 #pragma once
 
 #include "k8s/codec.h"

@@ -28,6 +28,8 @@
 #define RELIST_MS 200u         /* at random: a new list after a good while needs no back-off ... */
 #define RELIST_FREE_MS 10000u  /* ... which is this since the last one */
 #define SHORT_WATCH_MS 1000u
+#define SHORT_PAUSE_MS 40u /* after a watch that ended at once, doubling: API servers end the watches */
+#define SHORT_MAX 5u       /* of clients that they could not serve for a moment; in a row */
 #define GARBAGE_MAX 3u   /* broken streams in a row until a new list is asked for */
 #define VERSION_MAX 128u /* a resourceVersion is a number of 20 digits today */
 #define REPORT_MS 30000u /* the same outage is told again after so long */
@@ -51,6 +53,7 @@ struct watch {
     uv_timer_t timer;
     uint64_t began_ms; /* mono, of the stream */
     bool heard;        /* an event or bookmark in this stream */
+    unsigned shorts;   /* watches in a row that ended at once */
     enum next next;    /* decided inside of the stream */
     char text[TEXT_MAX];
 
@@ -355,9 +358,15 @@ static void on_watch_end(void *userdata, const struct kube_stream_end *end)
 
     w->stream = NULL;
     if (w->heard)
-        w->garbage = 0;
+        w->garbage = w->shorts = 0;
     if (clean && !cut && (w->heard || clock_mono_ms() - w->began_ms >= SHORT_WATCH_MS)) {
         begin(w); /* its time was over: go on where it ended */
+        return;
+    }
+    if (clean && !cut && w->shorts < SHORT_MAX) {
+        uint32_t pause = SHORT_PAUSE_MS << w->shorts++;
+
+        wait_ms(w, pause + client_random(pause));
         return;
     }
     if (clean)

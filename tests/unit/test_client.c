@@ -105,6 +105,8 @@ static void play(struct fake *fake, struct fake_request *q)
     }
 }
 
+#define METADATA "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+
 static void test_wire(void **state)
 {
     static const enum act acts[] = {OK};
@@ -121,15 +123,15 @@ static void test_wire(void **state)
          "PUT /api/v1/x?a=b Accept=application/json "
          "Content-Type=application/json {1}"},
         {KUBE_PATCH, "{2}",
-         "PATCH /api/v1/x?a=b Accept=application/json "
+         "PATCH /api/v1/x?a=b Accept=" METADATA " "
          "Content-Type=application/strategic-merge-patch+json {2}"},
         {KUBE_MERGE_PATCH, "{3}",
-         "PATCH /api/v1/x?a=b Accept=application/json "
+         "PATCH /api/v1/x?a=b Accept=" METADATA " "
          "Content-Type=application/merge-patch+json {3}"},
         {KUBE_DELETE, "{4}",
-         "DELETE /api/v1/x?a=b Accept=application/json "
+         "DELETE /api/v1/x?a=b Accept=" METADATA " "
          "Content-Type=application/json {4}"},
-        {KUBE_DELETE, NULL, "DELETE /api/v1/x?a=b Accept=application/json "},
+        {KUBE_DELETE, NULL, "DELETE /api/v1/x?a=b Accept=" METADATA " "},
         {KUBE_GET, NULL, "GET /api/v1/x?a=b Accept=application/json "},
     };
     struct script script = {.acts = acts, .len = 1};
