@@ -191,6 +191,18 @@ static void wake_due(struct reconcile *r, uint64_t mono_ms)
     }
 }
 
+/* The rest of a list, before those that became dirty since. */
+static void put_back(struct reconcile *r, struct pod *list)
+{
+    struct pod *last = list;
+    while (last->dirty_next)
+        last = last->dirty_next;
+    last->dirty_next = r->dirty_head;
+    if (!r->dirty_head)
+        r->dirty_tail = &last->dirty_next;
+    r->dirty_head = list;
+}
+
 uint64_t reconcile_flush(struct reconcile *r)
 {
     struct now now = r->ops->now(r->world);
@@ -205,6 +217,10 @@ uint64_t reconcile_flush(struct reconcile *r)
         pod->dirty = false;
         if (pod_process(r, pod) && pod->deadline_ms < r->deadline_ms)
             r->deadline_ms = pod->deadline_ms;
+        if (list && r->ops->now(r->world).mono_ms - now.mono_ms >= FLUSH_MS) {
+            put_back(r, list);
+            break;
+        }
     }
     return r->dirty_head ? now.mono_ms : r->deadline_ms;
 }

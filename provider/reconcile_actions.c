@@ -209,6 +209,10 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
         return;
     }
     uint32_t delay = pod->patch_failures ? 0 : pod_status_delay_ms(&status);
+    /* Being deleted changes a running Pod's status by its observedGeneration alone. */
+    if (!pod->patch_failures && pod->spec->deletion_ms && !is_last_word(pod) &&
+        find_ready(&status) == pod->acked_ready)
+        delay = STATUS_COALESCE_MS;
     if (pod->status_due_ms == 0 && delay)
         pod->status_due_ms = now->mono_ms + delay;
     else if (!pod->patch_failures && !delay)

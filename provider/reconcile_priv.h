@@ -12,6 +12,7 @@ struct map;
 #define PATCH_BACKOFF_MS 500u    /* first pause after a failed status PATCH, doubling ... */
 #define PATCH_BACKOFF_MS_MAX 10000u
 #define SAVE_RETRY_MS 5000u      /* pause after a record that could not be written */
+#define FLUSH_MS 10u             /* of launches and the like in a turn, before the loop reads again */
 #define DELETE_RETRY_MS 2000u    /* pause after a failed final DELETE; retried for ever */
 
 struct reconcile {
