@@ -143,13 +143,15 @@ static void decode_machine(struct reader *r, const struct json *object, bool sam
     decode_exit(r, json_get(object, "exit"), &c->exit);
     decode_exit(r, json_get(object, "last"), &c->last);
     c->running_hash = get_hash(r, object, "imageHash");
-    c->stop_sent = get_bool(r, object, "asked");
+    bool asked = get_bool(r, object, "asked");
     if (state == MACHINE_STARTING || state == MACHINE_RUNNING)
         c->machine = MACHINE_STARTING; /* until what is on the host says how it is */
     else if (state == MACHINE_EXITED && c->exit.valid)
         c->machine = MACHINE_EXITED;
     else
         c->machine = MACHINE_NONE;
+    /* Of a live one it is asked again. */
+    c->stop_sent = asked && c->machine == MACHINE_EXITED;
 }
 
 /* Names become parts of paths. */
