@@ -153,7 +153,10 @@ static void on_lease(void *userdata, const struct kube_answer *answer)
         return;
     }
     if (answer->result == 0 && answer->status == 404) {
-        /* None yet, or somebody deleted it: make it. */
+        /* None yet, or somebody deleted it: make it. The garbage collector does when the Node itself
+         * was deleted, which nothing else tells before the next status is due. */
+        if (wrote)
+            node_doubt(node);
         node->lease_version[0] = '\0';
         take(node);
         return;

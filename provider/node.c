@@ -416,6 +416,12 @@ static void on_status_timer(uv_timer_t *timer)
     status_update(node);
 }
 
+void node_doubt(struct node *node)
+{
+    node->posted_hash = 0;
+    status_update(node);
+}
+
 void node_touch(struct node *node)
 {
     if (node)

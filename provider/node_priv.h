@@ -65,3 +65,4 @@ void lease_start(struct node *node);  /* renews from now on */
 void lease_stop(struct node *node);
 /* node.c */
 void node_claimed(struct node *node);
+void node_doubt(struct node *node); /* the Node may have been deleted: posts its status at once */
