@@ -3,6 +3,7 @@ that finds anything a Pod left behind. Used by conftest.py, demo and bench; asse
 own but leaks.
 """
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -136,6 +137,7 @@ class Agent:
         self.log_path = cluster.spaces.path("logs", f"agent-{name}.log")
         self.config_path = cluster.spaces.path(f"agent-{name}.yaml")
         self.process = None
+        self.since = ""
         self.config = {
             "nodeName": name, "nodeIP": NODE_IP,
             "bootstrapKubeconfig": cluster.spaces.path("bootstrap.kubeconfig"),
@@ -154,7 +156,8 @@ class Agent:
     def start(self, ready=True, seconds=30):
         assert self.process is None or self.process.poll() is not None, "the agent is running"
         self.write_config()
-        since = time.time()
+        begin = time.monotonic()
+        self.since = datetime.datetime.utcnow().isoformat()  # as MicroTime compares
         with open(self.log_path, "ab") as log:
             env = {k: v for k, v in self.cluster.env.items() if k != "KUBECONFIG"}
             self.process = self.cluster.popen(
@@ -162,13 +165,17 @@ class Agent:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=env)
         if ready:
             self.wait_ready(seconds)
-        return time.time() - since
+        return time.monotonic() - begin
 
     def wait_ready(self, seconds=30):
+        """Until this agent, not only an earlier one, holds the Lease and the Node is Ready."""
         deadline = time.monotonic() + seconds
+        kube = self.cluster.kube
         while True:
             try:
-                self.cluster.kube.wait("Node", self.name, node_ready, seconds=1)
+                kube.wait("Lease", self.name, lambda o: o["spec"]["renewTime"] > self.since,
+                          "kube-node-lease", seconds=1)
+                kube.wait("Node", self.name, node_ready, seconds=1)
                 break
             except AssertionError as error:
                 if time.monotonic() > deadline or not self.running():

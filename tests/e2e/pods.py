@@ -8,7 +8,7 @@ from kube import NotFound
 from harness import NODE_NAME, container_state, pod_ready
 
 TOLERATION = {"key": "virtual-kubelet.io/provider", "operator": "Exists"}
-MEMORY = {"limits": {"memory": "32Mi", "cpu": "100m"}, "requests": {"memory": "32Mi", "cpu": "10m"}}
+MEMORY = {"limits": {"memory": "32Mi"}, "requests": {"memory": "32Mi", "cpu": "10m"}}
 
 
 def pod_body(name, image, labels=None, container=None, **spec):

@@ -1,6 +1,7 @@
 """Where images come from: a registry, one that wants tokens, a directory on the node."""
 import shutil
 import urllib.parse
+import urllib.parse
 
 import pytest
 
