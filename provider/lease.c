@@ -132,6 +132,10 @@ static void judge(struct node *node, const struct kube_answer *answer)
 
 static void on_written(struct node *node, const struct kube_answer *answer)
 {
+    /* Created by a renewal: the garbage collector had taken it, as it does when the Node itself was
+     * deleted, which nothing else tells before the next status is due. */
+    if (answer->status == 201 && node->lease_version[0])
+        node_doubt(node);
     struct json *root = json_parse(answer->body, answer->len, NULL);
     const char *version = json_string(json_path(root, "metadata.resourceVersion"));
     str_copy(node->lease_version, sizeof(node->lease_version), version ? version : "");
@@ -153,10 +157,7 @@ static void on_lease(void *userdata, const struct kube_answer *answer)
         return;
     }
     if (answer->result == 0 && answer->status == 404) {
-        /* None yet, or somebody deleted it: make it. The garbage collector does when the Node itself
-         * was deleted, which nothing else tells before the next status is due. */
-        if (wrote)
-            node_doubt(node);
+        /* None yet, or somebody deleted it: make it. */
         node->lease_version[0] = '\0';
         take(node);
         return;
