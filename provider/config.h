@@ -26,6 +26,8 @@ struct config {
     char *state_dir;
     char *run_dir;
     char *log_dir;
+    char *log_max_size; /* quantity: a longer log file is renamed */
+    int64_t log_max_files;
     char *log_level;
     char *address;
     int64_t port;

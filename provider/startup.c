@@ -11,6 +11,7 @@
 #include "k8s/identity.h"
 #include "k8s/server.h"
 #include "provider/agent.h"
+#include "provider/core/quantity.h"
 #include "provider/host.h"
 #include "provider/node.h"
 #include "provider/reconcile.h"
@@ -71,6 +72,13 @@ static int find_user(const char *name, uint32_t *ret_uid, uint32_t *ret_gid, str
     return 0;
 }
 
+static uint32_t log_bytes_max(const struct config *config)
+{
+    int64_t bytes = 0;
+    (void)quantity_value(config->log_max_size, &bytes);
+    return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX - 1;
+}
+
 static int open_instances(struct agent *agent, struct err *err)
 {
     struct config *config = &agent->config;
@@ -80,9 +88,12 @@ static int open_instances(struct agent *agent, struct err *err)
         .shim = config->shim,
         .vmm = agent->vmm,
         .vmm_config = agent->vmm_config,
+        .log_bytes_max = log_bytes_max(config),
+        .log_files_max = (uint32_t)config->log_max_files,
         .cgroup = str_empty(config->cgroup) ? NULL : config->cgroup,
     };
     int result = find_user(config->vmm_user, &instances.vmm_uid, &instances.vmm_gid, err);
+    agent->vmm_config.uid = instances.vmm_config.uid = instances.vmm_uid;
     if (result == 0)
         result = instances_open(&agent->loop, &instances, &agent->instances, err);
     free(dir);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "runtime/cgroup.h"
+#include "runtime/guest_int.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -219,11 +220,16 @@ static void report_end(struct instance *instance, const struct instance_record *
         .started_ms = record->started_ns / NS_PER_MS,
         .finished_ms = record->finished_ns / NS_PER_MS,
     };
+    char what[160];
     struct vmm_exit how;
 
     instance->all->config.vmm->decode(&machine, record->wait_status, record->stderr_tail, &how);
     instance->guest->decode(&how, instance->stop_asked, record->tail, &end.exit);
-    if (how.end == VMM_END_VMM_ERROR)
+    if (record->fatal[0]) /* the guest's crash: nobody outside asked for that kill */
+        guest_decode_crash(
+            str_fmt(what, sizeof(what), "the machine cannot go on: %s", record->fatal),
+            record->tail, &end.exit);
+    else if (how.end == VMM_END_VMM_ERROR)
         explain_vmm_error(record->stderr_tail, &end.exit);
     if (instance->ops->on_exit)
         instance->ops->on_exit(instance->userdata, &end);
@@ -277,6 +283,8 @@ static void take_end(struct instance *instance, const struct shim_msg *msg, cons
     };
 
     str_copy(record.reason, sizeof(record.reason), text);
+    if (msg->flags & SHIM_FLAG_FATAL)
+        str_copy(record.fatal, sizeof(record.fatal), text);
     /* The record on disk says more; the message is enough where the disk was full. */
     (void)instance_read_record(instance->all, instance->id, &record);
     if (instance->child)

@@ -17,7 +17,9 @@ struct instance_config {
     struct vmm_config vmm_config;
     uint32_t vmm_uid; /* the VMM runs as this user and group; 0: as the agent */
     uint32_t vmm_gid;
-    const char *cgroup; /* parent below each controller, "unikubelet"; NULL: no cgroups */
+    uint32_t log_bytes_max; /* a log file grows no larger, a further one is begun; 0: no limit */
+    uint32_t log_files_max; /* 2 to 64: the oldest goes */
+    const char *cgroup;     /* parent below each controller, "unikubelet"; NULL: no cgroups */
 };
 
 struct instances;

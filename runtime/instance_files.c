@@ -210,6 +210,8 @@ static int take_record(struct instance_record *record, const struct line *line, 
         return take_base64(line->value, record->stderr_tail, sizeof(record->stderr_tail));
     if (str_eq(line->key, "reason"))
         return take_base64(line->value, record->reason, sizeof(record->reason));
+    if (str_eq(line->key, "fatal"))
+        return take_base64(line->value, record->fatal, sizeof(record->fatal));
     if (str_eq(line->key, "status") || str_eq(line->key, "failed")) {
         bool failed = line->key[0] == 'f';
 

@@ -33,6 +33,7 @@ struct instance_record {
     int64_t started_ns;
     int64_t finished_ns;
     char reason[SHIM_TEXT_MAX + 1]; /* of failed */
+    char fatal[SHIM_TEXT_MAX + 1];  /* the VMM's words for which the shim ended it, or "" */
     char stderr_tail[SHIM_STDERR_MAX + 1];
     char tail[SHIM_TAIL_MAX + 1]; /* NUL bytes of the console are shown as '?' */
 };

@@ -120,13 +120,19 @@ static void add_groups(const struct instances *all, const char *id, struct vmm_a
 }
 
 static int shim_argv(const struct instances *all, const struct instance_spec *spec,
-                     struct vmm_argv *argv)
+                     const struct vmm_argv *vmm, struct vmm_argv *argv)
 {
     const struct instance_config *config = &all->config;
 
     (void)vmm_argv_add(argv, "%s", config->shim);
     (void)vmm_argv_add(argv, "--dir=%s/%s", config->dir, spec->id);
     (void)vmm_argv_add(argv, "--log=%s", spec->log_path);
+    if (config->log_bytes_max != 0) {
+        (void)vmm_argv_add(argv, "--log-bytes-max=%" PRIu32, config->log_bytes_max);
+        (void)vmm_argv_add(argv, "--log-files-max=%" PRIu32, config->log_files_max);
+    }
+    for (size_t i = 0; i < VMM_FATALS_MAX && vmm->fatals[i]; i++)
+        (void)vmm_argv_add(argv, "--fatal=%s", vmm->fatals[i]);
     if (spec->netns)
         (void)vmm_argv_add(argv, "--netns=%s", spec->netns);
     if (spec->netns && spec->machine.mac)
@@ -153,7 +159,7 @@ static int spawn_shim(const struct instances *all, const struct instance_spec *s
         .path = all->config.shim, .argv = argv, .fds = fds, .fds_len = SHIM_FD_NEXT, .session = 1};
     size_t len = 0;
     int pidfd = -1;
-    int r = shim_argv(all, spec, &options);
+    int r = shim_argv(all, spec, vmm, &options);
 
     if (r < 0) {
         vmm_argv_free(&options);

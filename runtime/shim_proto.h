@@ -51,7 +51,8 @@ enum shim_type {
 };
 
 enum shim_flag {
-    SHIM_FLAG_OOM = 1, /* the machine's cgroup killed it */
+    SHIM_FLAG_OOM = 1,   /* the machine's cgroup killed it */
+    SHIM_FLAG_FATAL = 2, /* the shim did, for a line on the VMM's standard error: text, "fatal" */
 };
 
 struct shim_msg {

@@ -57,6 +57,8 @@ static int fake_describe(const struct vmm_config *config, const struct vmm_machi
     (void)vmm_argv_add(ret, "%s", config->binary);
     (void)vmm_argv_add(ret, "--name=%s", machine->name);
     (void)vmm_argv_add(ret, "--memory=%u", machine->memory_mib);
+    ret->fatals[0] = "fake: stuck";
+    ret->fatals[1] = NULL;
     if (vmm_argv_add(ret, "--cmdline=%s", machine->cmdline) == 0)
         return 0;
     vmm_argv_free(ret);

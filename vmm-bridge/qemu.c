@@ -90,6 +90,17 @@ static void add_channels(struct vmm_argv *argv)
     (void)vmm_argv_add(argv, "chardev=qmp,mode=control");
 }
 
+/* After each of these QEMU stops the machine for ever and stays (run state internal-error): the
+ * guest executed what this host's KVM cannot, or KVM failed. */
+static void add_fatals(struct vmm_argv *argv)
+{
+    argv->fatals[0] = "KVM internal error";
+    argv->fatals[1] = "KVM: entry failed";
+    argv->fatals[2] = "KVM: unknown exit";
+    argv->fatals[3] = "kvm run failed";
+    argv->fatals[4] = NULL;
+}
+
 /* What QEMU reads as an option list takes a comma for its end. */
 static int check(const struct vmm_machine *machine, struct err *err)
 {
@@ -105,7 +116,8 @@ static int qemu_describe(const struct vmm_config *config, const struct vmm_machi
 {
     static const char *const plain[] = {"-nodefaults", "-no-user-config", "-display", "none",
                                         "-no-reboot"};
-    bool kvm = config->accel == ACCEL_KVM || (config->accel == ACCEL_AUTO && qemu_kvm_usable(NULL));
+    bool kvm = config->accel == ACCEL_KVM ||
+               (config->accel == ACCEL_AUTO && qemu_kvm_usable(config->uid, NULL));
     int r = check(machine, err);
 
     if (r < 0)
@@ -116,6 +128,8 @@ static int qemu_describe(const struct vmm_config *config, const struct vmm_machi
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         (void)vmm_argv_add(ret, "%s", plain[i]);
     add_board(ret, machine->board, kvm);
+    if (kvm)
+        add_fatals(ret);
     (void)vmm_argv_add(ret, "-m");
     (void)vmm_argv_add(ret, "%" PRIu32, machine->memory_mib);
     (void)vmm_argv_add(ret, "-smp");

@@ -5,8 +5,9 @@
 
 int qemu_probe(const struct vmm_config *config, enum vmm_accel *ret_accel, char **ret_version,
                struct err *err);
-/* Whether /dev/kvm opens and speaks the stable API; err says why not. */
-bool qemu_kvm_usable(struct err *err);
+/* Whether /dev/kvm opens for that user, who is given its group, and speaks the stable API; err says
+ * why not. */
+bool qemu_kvm_usable(uint32_t uid, struct err *err);
 /* "QEMU emulator version 7.2.22 (...)": malloc'd number, NULL when it is something else. */
 char *qemu_parse_version(const char *text);
 /* -1 when a version is older than major.minor, or makes no sense. */

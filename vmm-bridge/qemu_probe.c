@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define PROBE_MS 5000 /* a first start from a cold disk reads some 50 MB of libraries */
@@ -167,12 +168,28 @@ bool qemu_help_lists(const char *text, const char *word)
     return false;
 }
 
-bool qemu_kvm_usable(struct err *err)
+/* We may be root, the VMM is not: it opens the device as others, or as a member of its group. */
+static bool opens_for(const struct stat *info, uint32_t uid)
+{
+    bool group = info->st_gid != 0 && (info->st_mode & 0060) == 0060;
+
+    return uid == 0 || group || (info->st_mode & 0006) == 0006;
+}
+
+bool qemu_kvm_usable(uint32_t uid, struct err *err)
 {
     CLEANUP(close) int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    struct stat info;
 
-    if (fd < 0) {
+    if (fd < 0 || fstat(fd, &info) < 0) {
         (void)err_set(err, -errno, "cannot open /dev/kvm: %s", strerror(errno));
+        return false;
+    }
+    if (!opens_for(&info, uid)) {
+        (void)err_set(err, -EACCES,
+                      "/dev/kvm (mode %03o) does not open for user %u, as whom machines run: give "
+                      "it a group that may read and write it",
+                      info.st_mode & 0777, uid);
         return false;
     }
     if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
@@ -190,9 +207,9 @@ static int choose_accel(const struct vmm_config *config, const char *accels,
 
     if (config->accel == ACCEL_KVM && !has_kvm)
         return err_set(err, -ENOTSUP, "%s is built without KVM", config->binary);
-    if (config->accel == ACCEL_KVM && !qemu_kvm_usable(err))
+    if (config->accel == ACCEL_KVM && !qemu_kvm_usable(config->uid, err))
         return err_wrap(err, "KVM is asked for");
-    if (config->accel != ACCEL_TCG && has_kvm && qemu_kvm_usable(NULL)) {
+    if (config->accel != ACCEL_TCG && has_kvm && qemu_kvm_usable(config->uid, NULL)) {
         *ret_accel = ACCEL_KVM;
         return 0;
     }

@@ -35,6 +35,7 @@ struct vmm_config {
     const char *binary; /* absolute path of the VMM */
     enum vmm_accel accel;
     bool sandbox; /* the VMM's own seccomp filter, where it has one */
+    uint32_t uid; /* the VMM's process runs as it: what it may open is asked for that user */
 };
 
 struct vmm_machine {
@@ -53,9 +54,14 @@ struct vmm_machine {
 #define VMM_ARGS_MAX 64
 
 /* argv for the shim. Strings are malloc'd; free with vmm_argv_free. */
+#define VMM_FATALS_MAX 8
+
 struct vmm_argv {
     char *argv[VMM_ARGS_MAX + 1];
     size_t len;
+    /* Static texts. On the VMM's standard error each means that the machine is over although the
+     * VMM stays: the shim ends it then. NULL: no more of them. */
+    const char *fatals[VMM_FATALS_MAX];
 };
 
 void vmm_argv_free(struct vmm_argv *argv);

@@ -25,7 +25,8 @@ static void tell(struct shim *shim, size_t index, enum shim_type type, int value
     struct shim_msg msg = {
         .version = SHIM_PROTO_VERSION,
         .type = (uint8_t)type,
-        .flags = machine->oom ? SHIM_FLAG_OOM : 0,
+        .flags = (uint16_t)((machine->oom ? SHIM_FLAG_OOM : 0) |
+                            (machine->fatal_len > 0 ? SHIM_FLAG_FATAL : 0)),
         .text_at = SHIM_MSG_HEAD,
         .text_len = (uint16_t)len,
         .value = value,

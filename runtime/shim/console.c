@@ -1,11 +1,13 @@
 /* The guest's console becomes a CRI log file: `<time> stdout F|P <text>`. Done here and not in the
- * agent, so that logs go on while the agent is away. A file that cannot be written costs text,
- * never the guest's progress. The format is the container runtime interface's, which node log
- * collectors read (contract 5.3). */
+ * agent, so that logs go on, and stay within their bounds, while the agent is away. A file that
+ * cannot be written costs text, never the guest's progress. The format is the container runtime
+ * interface's, the names of older files the kubelet's: node log collectors read both (contract
+ * 5.3). */
 #include "runtime/shim/shim.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -38,6 +40,17 @@ static struct civil civil_from_days(int64_t days)
     };
 }
 
+/* "<path>.20060102-150405", as the kubelet names a log that grew too long. */
+static int format_renamed(const struct console *console, char *dst, size_t size, int64_t seconds)
+{
+    struct civil date = civil_from_days(seconds / 86400);
+    unsigned in_day = (unsigned)(seconds % 86400);
+    int n = snprintf(dst, size, "%s.%04d%02u%02u-%02u%02u%02u", console->path, (int)date.year,
+                     date.month, date.day, in_day / 3600, in_day / 60 % 60, in_day % 60);
+
+    return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
 static size_t format_stamp(char *dst, size_t size, int64_t ns, const char *stream)
 {
     int64_t seconds = ns / NS_PER_S;
@@ -52,6 +65,7 @@ static size_t format_stamp(char *dst, size_t size, int64_t ns, const char *strea
 
 int console_open(struct console *console)
 {
+    struct stat info;
     int fd;
 
     if (!console->path)
@@ -63,7 +77,48 @@ int console_open(struct console *console)
     if (console->fd >= 0)
         (void)close(console->fd);
     console->fd = fd;
+    console->size = fstat(fd, &info) == 0 ? (uint64_t)info.st_size : 0;
     return 0;
+}
+
+static void drop_oldest(struct console *console)
+{
+    char name[PATH_MAX];
+
+    if (format_renamed(console, name, sizeof(name), console->renamed[0]) == 0)
+        (void)unlink(name);
+    console->renamed_len--;
+    memmove(console->renamed, console->renamed + 1,
+            console->renamed_len * sizeof(console->renamed[0]));
+}
+
+/* The file gets an older file's name and a new one takes its place; the oldest goes. Names count up
+ * by a second at least, so that none stands for two files and their order is that of their text.
+ * Failing, the file does not grow: its size is the limit that must hold. */
+static int rotate(struct console *console, int64_t now_ns)
+{
+    int64_t seconds = now_ns / NS_PER_S;
+    char name[PATH_MAX];
+    int r;
+
+    if (console->renamed_len > 0 && seconds <= console->renamed[console->renamed_len - 1])
+        seconds = console->renamed[console->renamed_len - 1] + 1;
+    r = format_renamed(console, name, sizeof(name), seconds);
+    if (r < 0)
+        return r;
+    if (rename(console->path, name) == 0)
+        console->renamed[console->renamed_len++] = seconds;
+    else if (errno != ENOENT) /* removed by someone: a new one can be made all the same */
+        return -errno;
+    if (console->renamed_len >= console->files_max)
+        drop_oldest(console);
+    return console_open(console);
+}
+
+static bool is_full(const struct console *console)
+{
+    return console->bytes_max > 0 && console->size > 0 &&
+           console->size + console->out_len > console->bytes_max;
 }
 
 /* All or nothing: what was written of a batch that did not fit is taken back, so that readers never
@@ -110,11 +165,14 @@ static void flush(struct console *console, int64_t now_ns)
         return;
     if (console->fd < 0)
         r = console->drop_code ? console->drop_code : -ENOENT;
+    if (r == 0 && is_full(console))
+        r = rotate(console, now_ns);
     if (r == 0 && console->dropped > 0)
         r = write_note(console, now_ns);
     if (r == 0) {
         console->dropped = 0;
         r = write_batch(console->fd, console->out, console->out_len);
+        console->size += r == 0 ? console->out_len : 0;
     }
     if (r < 0 && console->path) {
         console->dropped += console->out_len;

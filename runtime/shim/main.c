@@ -66,6 +66,9 @@ enum option_id {
     OPT_UID,
     OPT_GID,
     OPT_KVM,
+    OPT_LOG_BYTES,
+    OPT_LOG_FILES,
+    OPT_FATAL,
 };
 
 static const struct option long_options[] = {
@@ -79,11 +82,14 @@ static const struct option long_options[] = {
     {"uid", required_argument, NULL, OPT_UID},
     {"gid", required_argument, NULL, OPT_GID},
     {"kvm-gid", required_argument, NULL, OPT_KVM},
+    {"log-bytes-max", required_argument, NULL, OPT_LOG_BYTES},
+    {"log-files-max", required_argument, NULL, OPT_LOG_FILES},
+    {"fatal", required_argument, NULL, OPT_FATAL},
     {NULL, 0, NULL, 0},
 };
 
 /* Strict: a user id that is read wrong could be root's. */
-static int parse_id(const char *text, uint32_t *ret)
+static int parse_u32(const char *text, uint32_t *ret)
 {
     uint64_t value = 0;
 
@@ -105,6 +111,16 @@ static int take_cgroup(const char **list, size_t *len, const char *value)
     if (*len == SHIM_CGROUPS_MAX)
         return -E2BIG;
     list[(*len)++] = value;
+    return 0;
+}
+
+static int take_fatal(struct options *options, const char *value)
+{
+    size_t len = strlen(value);
+
+    if (options->fatals_len == SHIM_FATALS_MAX || len == 0 || len > SHIM_FATAL_LEN_MAX)
+        return -E2BIG;
+    options->fatals[options->fatals_len++] = value;
     return 0;
 }
 
@@ -131,11 +147,17 @@ static int take_option(struct options *options, int option, const char *value)
     case OPT_SHIM_CG:
         return take_cgroup(options->shim_cgroups, &options->shim_cgroups_len, value);
     case OPT_UID:
-        return parse_id(value, &options->uid);
+        return parse_u32(value, &options->uid);
     case OPT_GID:
-        return parse_id(value, &options->gid);
+        return parse_u32(value, &options->gid);
     case OPT_KVM:
-        return parse_id(value, &options->kvm_gid);
+        return parse_u32(value, &options->kvm_gid);
+    case OPT_LOG_BYTES:
+        return parse_u32(value, &options->log_bytes_max);
+    case OPT_LOG_FILES:
+        return parse_u32(value, &options->log_files_max);
+    case OPT_FATAL:
+        return take_fatal(options, value);
     default:
         return -EINVAL;
     }
@@ -151,6 +173,9 @@ static int parse_options(struct options *options, int argc, char **argv)
             return -EINVAL;
     }
     options->vmm_argv = argv + optind;
+    if (options->log_bytes_max > 0 &&
+        (options->log_files_max < 2 || options->log_files_max > CONSOLE_FILES_MAX))
+        return -EINVAL;
     return options->dir && optind < argc ? 0 : -EINVAL;
 }
 
@@ -180,6 +205,8 @@ static int init(struct shim *shim)
     shim->vmmlog.fd = -1;
     shim->console.fd = -1;
     shim->console.path = shim->options.log;
+    shim->console.bytes_max = shim->options.log_bytes_max;
+    shim->console.files_max = shim->options.log_files_max;
     (void)umask(0027);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)sigemptyset(&signals);
@@ -247,9 +274,26 @@ static bool read_console(struct shim *shim)
     return false;
 }
 
+/* A VMM that says it cannot go on and stays: its machine is over, and so is the VMM now. */
+static void heed_stderr(struct shim *shim)
+{
+    struct machine *machine = &shim->machine;
+    const char *line;
+    size_t len;
+
+    if (machine->fatal_len > 0 || machine->pid <= 0)
+        return;
+    len = vmmlog_find(&shim->vmmlog, shim->options.fatals, shim->options.fatals_len, &line);
+    if (len == 0)
+        return;
+    machine->fatal_len = len < SHIM_FATAL_LEN_MAX ? len : SHIM_FATAL_LEN_MAX;
+    memcpy(machine->fatal, line, machine->fatal_len);
+    (void)kill(machine->pid, SIGKILL);
+}
+
 static bool read_stderr(struct shim *shim)
 {
-    char text[1024];
+    char text[SHIM_STDERR_READ_MAX];
     ssize_t n;
 
     if (shim->machine.err_out < 0)
@@ -257,6 +301,7 @@ static bool read_stderr(struct shim *shim)
     n = read(shim->machine.err_out, text, sizeof(text));
     if (n > 0) {
         vmmlog_add(&shim->vmmlog, text, (size_t)n);
+        heed_stderr(shim);
         return true;
     }
     if (n == 0 || errno != EAGAIN) {
@@ -349,7 +394,8 @@ static int finish(struct shim *shim)
         (void)close(machine->tap);
     (void)unlink(SHIM_FILE_CONTROL);
     r = record_write(machine, NULL, &shim->console, &shim->vmmlog);
-    agents_tell(shim, SHIM_EXITED, machine->wait_status, NULL);
+    agents_tell(shim, SHIM_EXITED, machine->wait_status,
+                machine->fatal_len > 0 ? machine->fatal : NULL);
     return r < 0 ? 1 : 0;
 }
 

@@ -52,7 +52,9 @@ static void add_base64(struct record *record, const char *key, const char *data,
     add_text(record, "\n", 1);
 }
 
-_Static_assert((SHIM_TAIL_MAX + SHIM_STDERR_MAX + SHIM_TEXT_MAX) / 3 * 4 + 512 < SHIM_RECORD_MAX,
+_Static_assert((SHIM_TAIL_MAX + SHIM_STDERR_MAX + SHIM_TEXT_MAX + SHIM_FATAL_LEN_MAX) / 3 * 4 +
+                       512 <
+                   SHIM_RECORD_MAX,
                "an exit record always fits");
 
 static int write_file(const struct record *record)
@@ -90,6 +92,8 @@ int record_write(const struct machine *machine, const struct failure *failure,
     } else {
         add_number(&record, "status", machine->wait_status);
         add_number(&record, "oom", machine->oom);
+        if (machine->fatal_len > 0)
+            add_base64(&record, "fatal", machine->fatal, machine->fatal_len);
     }
     add_number(&record, "started", machine->started_ns);
     add_number(&record, "finished", machine->finished_ns);

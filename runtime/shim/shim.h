@@ -18,6 +18,10 @@
 #define CONSOLE_DRAIN_MAX 64   /* reads from a dead VMM's pipe: more than the pipe holds */
 #define SHIM_CGROUPS_MAX 4     /* v1: memory, cpu, cpuacct, pids */
 #define SHIM_NOFILE_MAX 4096   /* descriptors of a VMM */
+#define SHIM_FATALS_MAX 8      /* texts that mean the end */
+#define SHIM_FATAL_LEN_MAX 128 /* of each; the same of the line kept for the exit record */
+#define SHIM_STDERR_READ_MAX (SHIM_STDERR_MAX - SHIM_FATAL_LEN_MAX)
+#define CONSOLE_FILES_MAX 64 /* of one log, the one being written included */
 
 /* The command line. Paths belong to argv. */
 struct options {
@@ -32,7 +36,11 @@ struct options {
     size_t shim_cgroups_len;
     uint32_t uid; /* 0: the VMM stays what the shim is */
     uint32_t gid;
-    uint32_t kvm_gid; /* supplementary group; 0: none */
+    uint32_t kvm_gid;                    /* supplementary group; 0: none */
+    uint32_t log_bytes_max;              /* of a log file before it is renamed; 0: no limit */
+    uint32_t log_files_max;              /* 2 to CONSOLE_FILES_MAX */
+    const char *fatals[SHIM_FATALS_MAX]; /* on the VMM's standard error: the machine is over */
+    size_t fatals_len;
     char **vmm_argv;
 };
 
@@ -45,9 +53,15 @@ struct failure {
 int failure_set(struct failure *failure, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* console.c: the guest's console as CRI log lines. */
+/* console.c: the guest's console as CRI log lines, in files of bounded size and number. */
 struct console {
     const char *path;
+    uint64_t size;      /* of the file */
+    uint64_t bytes_max; /* 0: no limit */
+    size_t files_max;
+    int64_t
+        renamed[CONSOLE_FILES_MAX + 1]; /* unix seconds in the names of older files, oldest first */
+    size_t renamed_len;
     int fd;           /* -1: dropped */
     uint64_t dropped; /* bytes that did not reach the file since the last good write */
     int drop_code;    /* why, negative errno */
@@ -83,6 +97,10 @@ struct vmmlog {
 };
 
 void vmmlog_add(struct vmmlog *log, const char *data, size_t len);
+/* From one of the texts to the end of its line, in the last bytes; 0: none is there. Complete when
+ * asked after each SHIM_STDERR_READ_MAX bytes. */
+size_t vmmlog_find(const struct vmmlog *log, const char *const *texts, size_t texts_len,
+                   const char **ret_line);
 /* Keeps the last max bytes of what was ever added. */
 void tail_add(char *tail, size_t *tail_len, size_t max, const char *data, size_t len);
 
@@ -97,6 +115,8 @@ struct machine {
     int64_t started_ns;
     int64_t finished_ns;
     bool oom;
+    size_t fatal_len;                   /* 0: the VMM ended by itself or was asked to */
+    char fatal[SHIM_FATAL_LEN_MAX + 1]; /* the line for which the VMM was ended */
 };
 
 int machine_start(struct machine *machine, const struct options *options, struct failure *failure);

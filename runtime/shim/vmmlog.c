@@ -47,3 +47,19 @@ void vmmlog_add(struct vmmlog *log, const char *data, size_t len)
     if (write(log->fd, data, len) == (ssize_t)len)
         log->size += len;
 }
+
+size_t vmmlog_find(const struct vmmlog *log, const char *const *texts, size_t texts_len,
+                   const char **ret_line)
+{
+    for (size_t i = 0; i < texts_len; i++) {
+        const char *at = memmem(log->tail, log->tail_len, texts[i], strlen(texts[i]));
+        size_t rest = at ? (size_t)(log->tail + log->tail_len - at) : 0;
+        const char *newline = at ? memchr(at, '\n', rest) : NULL;
+
+        if (!at)
+            continue;
+        *ret_line = at;
+        return newline ? (size_t)(newline - at) : rest;
+    }
+    return 0;
+}

@@ -26,7 +26,7 @@ static const struct {
     struct vmm_machine machine;
     const char *line;
 } descriptions[] = {
-    {{QEMU, ACCEL_TCG, true},
+    {{QEMU, ACCEL_TCG, true, 0},
      {.kernel = "/k",
       .initrd = "/i",
       .cmdline = "app a=b -- x y",
@@ -48,7 +48,7 @@ static const struct {
           " -device virtio-net-device,netdev=n0,mac=02:00:00:00:00:01"
           " -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
           " -kernel /k -initrd /i -append app a=b -- x y"},
-    {{QEMU, ACCEL_KVM, false},
+    {{QEMU, ACCEL_KVM, false, 0},
      {.kernel = "/k",
       .cmdline = "console=ttyS0",
       .board = BOARD_MICROVM_ACPI,
@@ -61,7 +61,7 @@ static const struct {
           " -chardev stdio,id=con,signal=off -serial chardev:con"
           " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
           " -kernel /k -append console=ttyS0"},
-    {{QEMU, ACCEL_TCG, false},
+    {{QEMU, ACCEL_TCG, false, 0},
      {.kernel = "/k",
       .cmdline = "",
       .board = BOARD_Q35,
@@ -98,7 +98,7 @@ static void test_describe(void **state)
 
 static void test_describe_refuses(void **state)
 {
-    const struct vmm_config config = {QEMU, ACCEL_TCG, false};
+    const struct vmm_config config = {QEMU, ACCEL_TCG, false, 0};
     struct vmm_machine machine = {
         .kernel = "/k", .cmdline = "", .memory_mib = 32, .cpus = 1, .name = "a,b=c"};
     struct vmm_argv argv = {.len = 0};
@@ -198,7 +198,7 @@ static bool have_qemu(void)
 
 static void test_probe(void **state)
 {
-    struct vmm_config config = {QEMU, ACCEL_TCG, false};
+    struct vmm_config config = {QEMU, ACCEL_TCG, false, 0};
     enum vmm_accel accel = ACCEL_AUTO;
     CLEANUP(free) char *version = NULL;
     struct err err = {0};
@@ -218,6 +218,27 @@ static void test_probe(void **state)
     assert_int_equal(vmm_qemu.probe(&config, &accel, &version, &err), -ENOENT);
 }
 
+/* We are root, the machine is not: it cannot open what is root's alone. */
+static void test_probe_for_the_user(void **state)
+{
+    struct vmm_config config = {QEMU, ACCEL_AUTO, false, 65534};
+    enum vmm_accel accel = ACCEL_AUTO;
+    CLEANUP(free) char *version = NULL;
+    CLEANUP(free) char *again = NULL;
+    struct err err = {0};
+    struct stat info;
+
+    (void)state;
+    if (!have_qemu() || !qemu_kvm_usable(0, NULL) || stat("/dev/kvm", &info) < 0 ||
+        (info.st_mode & 0006) == 0006 || ((info.st_mode & 0060) == 0060 && info.st_gid != 0))
+        skip();
+    assert_int_equal(vmm_qemu.probe(&config, &accel, &version, &err), 0);
+    assert_int_equal(accel, ACCEL_TCG);
+    config.accel = ACCEL_KVM;
+    assert_int_equal(vmm_qemu.probe(&config, &accel, &again, &err), -EACCES);
+    assert_non_null(strstr(err.text, "does not open for user 65534"));
+}
+
 /* A world on real QEMU with one tiny guest in it. */
 static void qemu_open_world(struct world *world, const char *text, int code, char *ret_kernel)
 {
@@ -226,7 +247,7 @@ static void qemu_open_world(struct world *world, const char *text, int code, cha
     str_fmt(ret_kernel, PATH_MAX, "%s/kernel", world->base);
     assert_int_equal(tiny_guest_write(ret_kernel, text, code), 0);
     world->config.vmm = &vmm_qemu;
-    world->config.vmm_config = (struct vmm_config){QEMU, ACCEL_TCG, true};
+    world->config.vmm_config = (struct vmm_config){QEMU, ACCEL_TCG, true, 0};
     if (getuid() == 0)
         world->config.vmm_uid = world->config.vmm_gid = 65534;
     world_reopen(world);
@@ -286,6 +307,37 @@ static void test_boots(void **state)
     run_to_end("hello\r\n", 7, "linux", 7);
     run_to_end("hello\r\n", 0, "linux", 0);
     run_to_end("hello", 41, "unikraft", 0); /* no newline at the end: the line is kept */
+}
+
+/* On a host whose KVM works the guest's fault is a reset, on one whose KVM emulates instructions it
+ * stops the machine for ever while QEMU stays: both have to be ends. */
+static void test_kvm_that_cannot_go_on(void **state)
+{
+    struct world world;
+    struct seen seen = {0};
+    char kernel[PATH_MAX];
+
+    (void)state;
+    if (!have_qemu() || getuid() != 0 || !qemu_kvm_usable(0, NULL))
+        skip();
+    qemu_open_world(&world, "hello\r\n", TINY_TRAPS, kernel);
+    world.config.vmm_config.accel = ACCEL_KVM;
+    world.config.vmm_uid = world.config.vmm_gid = 0; /* the device may be root's alone */
+    world_reopen(&world);
+    qemu_launch(&world, kernel, "linux", &seen);
+    WAIT_FOR(&world, seen.exited || seen.failed || seen.lost);
+    assert_int_equal(seen.exited, 1);
+    if (seen.end.exit.exit_code != 0) {
+        assert_int_equal(seen.end.exit.exit_code, 134);
+        assert_string_equal(seen.end.exit.reason, "Error");
+        assert_non_null(strstr(seen.end.exit.message, "cannot go on: KVM internal error"));
+    }
+
+    CLEANUP(free) char *log = log_text(&world, 1);
+
+    assert_string_equal(log, "stdout F hello\n");
+    instance_release(seen.instance);
+    world_close(&world);
 }
 
 static void test_bad_kernel(void **state)
@@ -403,10 +455,16 @@ static void test_control_and_privileges(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_describe),   cmocka_unit_test(test_describe_refuses),
-        cmocka_unit_test(test_decode),     cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_probe),      cmocka_unit_test(test_boots),
-        cmocka_unit_test(test_bad_kernel), cmocka_unit_test(test_control_and_privileges),
+        cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_describe_refuses),
+        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_boots),
+        cmocka_unit_test(test_bad_kernel),
+        cmocka_unit_test(test_control_and_privileges),
+        cmocka_unit_test(test_kvm_that_cannot_go_on),
+        cmocka_unit_test(test_probe_for_the_user),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

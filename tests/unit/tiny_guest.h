@@ -13,6 +13,9 @@
 
 #define TINY_BASE 0x100000 /* where it is loaded */
 #define TINY_STAYS (-1)    /* halt with interrupts off instead of ending */
+/* A breakpoint without anyone to take it: a triple fault, and on hosts whose KVM emulates
+ * instructions one that it does not know. */
+#define TINY_TRAPS (-2)
 
 struct tiny_head {
     Elf32_Ehdr elf;
@@ -25,8 +28,9 @@ struct tiny_head {
 
 static inline int tiny_guest_write(const char *path, const char *text, int code)
 {
-    static const uint8_t serial[] = {0x66, 0xba, 0xf8, 0x03};         /* mov $0x3f8,%dx */
-    static const uint8_t port[] = {0x66, 0xba, 0x01, 0x05};           /* mov $0x501,%dx */
+    static const uint8_t serial[] = {0x66, 0xba, 0xf8, 0x03}; /* mov $0x3f8,%dx */
+    static const uint8_t port[] = {0x66, 0xba, 0x01, 0x05};   /* mov $0x501,%dx */
+    static const uint8_t trap[] = {0xcc};
     static const uint8_t stop[] = {0xfa, 0xf4, 0xeb, 0xfc};           /* cli; hlt; jmp to it */
     const uint8_t end[] = {0x66, 0xb8, (uint8_t)code, 0, 0x66, 0xef}; /* mov,%ax; out %ax,%dx */
     struct buf image = BUF_INIT(65536);
@@ -62,7 +66,9 @@ static inline int tiny_guest_write(const char *path, const char *text, int code)
 
         (void)buf_add(&image, print, sizeof(print));
     }
-    if (code != TINY_STAYS) {
+    if (code == TINY_TRAPS)
+        (void)buf_add(&image, trap, sizeof(trap));
+    if (code >= 0) {
         (void)buf_add(&image, port, sizeof(port));
         (void)buf_add(&image, end, sizeof(end));
     }

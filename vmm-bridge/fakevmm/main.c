@@ -5,7 +5,7 @@
  *   fake.prompt=TEXT the same without a newline    fake.code=N     ... with this code (0..127)
  *   fake.flood=KIB   so much console text          fake.crash      ... with a signal, at once
  *   fake.touch=MIB   use so much memory            fake.deaf       ignore the power button
- *   fake.echo        console input comes back
+ *   fake.echo        console input comes back        fake.stuck      say so on standard error, stay
  * Its control socket takes lines: "powerdown" and "query". vmm-bridge/fake.c starts it. */
 #include <errno.h>
 #include <poll.h>
@@ -97,6 +97,8 @@ static void obey_word(struct fake *fake, const char *word, size_t len)
             fake->after_ms = 0;
     } else if (len == 10 && strncmp(word, "fake.crash", len) == 0) {
         (void)raise(SIGSEGV);
+    } else if (len == 10 && strncmp(word, "fake.stuck", len) == 0) {
+        (void)!write(STDERR_FILENO, "fake: stuck. Suberror: 1\nEIP=0\n", 31);
     } else if (len == 9 && strncmp(word, "fake.deaf", len) == 0) {
         fake->deaf = true;
     } else if (len == 9 && strncmp(word, "fake.echo", len) == 0) {
