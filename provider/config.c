@@ -110,6 +110,8 @@ static const struct key keys[] = {
      "name servers for Pods with dnsPolicy ClusterFirst"},
     {"clusterDomain", "cluster-domain", NULL, KEY_STRING, SHAPE_NAME, AT(cluster_domain),
      "cluster.local", 0, 0, "DNS domain of the cluster"},
+    {"resolvConf", "resolv-conf", NULL, KEY_STRING, SHAPE_PATH, AT(resolv_conf),
+     "/etc/resolv.conf", 0, 0, "name servers for Pods with dnsPolicy Default"},
     {"imageLayouts", "image-layouts", NULL, KEY_LIST, SHAPE_PATH, AT(image_layouts), "", 0, 0,
      "OCI image layout directories, searched before registries"},
     {"insecureRegistries", "insecure-registries", NULL, KEY_LIST, SHAPE_TEXT,

@@ -60,6 +60,7 @@ struct config {
     char *bridge;
     struct config_list cluster_dns;
     char *cluster_domain;
+    char *resolv_conf;
     struct config_list image_layouts;
     struct config_list insecure_registries;
     char *registry_ca_file;

@@ -89,6 +89,7 @@ int host_read(const struct config *config, struct host *ret, struct err *err)
         str_copy(host.system_uuid, sizeof(host.system_uuid), host.machine_id);
     read_line("/proc/sys/kernel/random/boot_id", host.boot_id, sizeof(host.boot_id));
     read_os_image(host.os_image, sizeof(host.os_image));
+    dns_read(config->resolv_conf, &host.dns);
     if (uname(&name) == 0) {
         str_copy(host.kernel_version, sizeof(host.kernel_version), name.release);
         str_copy(host.architecture, sizeof(host.architecture),

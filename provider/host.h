@@ -2,9 +2,11 @@
  * each status. */
 #pragma once
 
+#include "provider/dns.h"
+
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdbool.h>
 
 struct config;
 struct err;
@@ -21,6 +23,7 @@ struct host {
     int64_t storage_bytes, storage_allocatable_bytes;
     int64_t memory_available_bytes;  /* now */
     int64_t storage_available_bytes; /* now, on the state directory's file system */
+    struct dns_host dns;
 };
 
 /* -ERANGE when the reserve is larger than the host. */

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "provider/core/env.h"
 #include "provider/core/quantity.h"
+#include "provider/dns.h"
 #include "provider/host.h"
 #include "provider/machines.h"
 
@@ -15,6 +16,7 @@
 
 #define CMDLINE_MAX 8192 /* above every guest kind's own limit, which then says what it is */
 #define MIB (1024 * 1024)
+#define HOSTNAME_MAX 63 /* Linux takes 64, DNS labels 63 */
 
 char *machine_log_dir(const struct agent *agent, const struct pod_spec *spec)
 {
@@ -35,37 +37,47 @@ static void *alloc_from_arena(void *userdata, size_t size)
     return arena_alloc(userdata, size);
 }
 
-/* Limit, else request, else the configured default; MiB, rounded up. */
-static uint32_t guest_memory_mib(const struct agent *agent, const struct resources *resources)
+/* Limit, else request, else the configured default or what this kind needs; MiB, rounded up. */
+static uint32_t guest_memory_mib(const struct agent *agent, const struct resources *resources,
+                                 const struct guest_ops *guest)
 {
+    int64_t least = 0;
     int64_t bytes = resources->memory_limit_bytes;
     if (bytes <= 0)
         bytes = resources->memory_request_bytes;
-    if (bytes <= 0)
+    if (bytes <= 0) {
+        least = guest->memory_mib_min;
         (void)quantity_value(agent->config.default_memory, &bytes);
-    return (uint32_t)((bytes + MIB - 1) / MIB);
+    }
+    int64_t mib = bytes / MIB + (bytes % MIB != 0);
+    if (mib < least)
+        mib = least;
+    return mib < UINT32_MAX ? (uint32_t)mib : UINT32_MAX;
 }
 
-/* The Pod's name servers and the first search domain, by dnsPolicy (contract 3.7). */
-static void fill_dns(const struct agent *agent, const struct pod_spec *spec, struct arena *arena,
-                     struct guest_net *net)
+/* A CPU for each begun core of the limit, and no more than the host has: the cgroup does the rest.
+ */
+static uint32_t guest_cpus(const struct agent *agent, const struct resources *resources)
 {
-    bool cluster = str_starts(spec->dns_policy, "ClusterFirst") || str_empty(spec->dns_policy);
-    size_t max = agent->config.cluster_dns.len + spec->dns_servers_len;
-    const char **servers = arena_array(arena, max + 1, sizeof(*servers));
-    size_t count = 0;
-    for (size_t i = 0; cluster && i < agent->config.cluster_dns.len; i++)
-        servers[count++] = agent->config.cluster_dns.items[i];
-    for (size_t i = 0; i < spec->dns_servers_len; i++)
-        servers[count++] = spec->dns_servers[i];
-    net->dns = servers;
-    net->dns_len = count;
-    net->search = spec->dns_searches_len ? spec->dns_searches[0] : "";
-    if (cluster && agent->config.cluster_dns.len) {
-        char domain[256];
-        str_fmt(domain, sizeof(domain), "%s.svc.%s", spec->ns, agent->config.cluster_domain);
-        net->search = arena_strdup(arena, domain);
-    }
+    int64_t milli = resources->cpu_limit_milli;
+    int64_t cpus = milli / 1000 + (milli % 1000 > 0);
+    int64_t most = agent->host->cpu_milli / 1000;
+    if (cpus > most)
+        cpus = most;
+    return cpus > 1 ? (uint32_t)cpus : 1;
+}
+
+/* spec.hostname, else the Pod's name, cut as the kubelet does. */
+static const char *guest_hostname(const struct pod_spec *spec, struct arena *arena)
+{
+    const char *name = str_empty(spec->hostname) ? spec->name : spec->hostname;
+    size_t len = strlen(name);
+    if (len <= HOSTNAME_MAX)
+        return name;
+    len = HOSTNAME_MAX;
+    while (len && strchr("-.", name[len - 1]))
+        len--;
+    return arena_strndup(arena, name, len);
 }
 
 static int resolve(const struct machine *m, const struct pod *pod, struct arena *arena,
@@ -123,8 +135,8 @@ static int write_cmdline(const struct machine *m, const struct pod *pod,
         net.ip = m->net.ip;
         net.prefix_len = m->net.prefix_len;
         net.gateway = m->net.gateway;
-        net.hostname = pod->spec->hostname ? pod->spec->hostname : pod->spec->name;
-        fill_dns(m->agent, pod->spec, arena, &net);
+        net.hostname = guest_hostname(pod->spec, arena);
+        dns_fill(&m->agent->config, &m->agent->host->dns, pod->spec, arena, &net);
     }
     struct guest_input input = {
         .name = pod->spec->containers[0].name,
@@ -146,13 +158,12 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
 {
     struct agent *agent = m->agent;
     const struct container_spec *c = &pod->spec->containers[0];
-    uint32_t memory_mib = guest_memory_mib(agent, &c->resources);
+    uint32_t memory_mib = guest_memory_mib(agent, &c->resources, guest);
     if (memory_mib < guest->memory_mib_min)
         return err_spec(err, -EINVAL,
                         "spec.containers[0].resources.limits.memory: %u MiB are too few for a %s "
-                        "guest; give it at least %u Mi",
+                        "guest; give it at least %uMi",
                         memory_mib, guest->kind, guest->memory_mib_min);
-    int64_t milli = c->resources.cpu_limit_milli;
     char name[80];
     str_fmt(name, sizeof(name), "unik-%s", pod->spec->uid);
     char *log_path = machine_log_path(agent, pod->spec, 0, pod->containers[0].attempt);
@@ -171,7 +182,7 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
                 .cmdline = cmdline,
                 .board = guest->board,
                 .memory_mib = memory_mib,
-                .cpus = milli > 1000 ? (uint32_t)((milli + 999) / 1000) : 1,
+                .cpus = guest_cpus(agent, &c->resources),
                 .mac = m->net_up ? m->net.mac : NULL,
                 .mtu = m->net.mtu,
                 .debug_exit = guest->debug_exit,
@@ -179,7 +190,7 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
             },
         .memory_limit_bytes =
             ((uint64_t)memory_mib + vmm_overhead_mib(agent->vmm, agent->vmm_config.accel)) * MIB,
-        .cpu_limit_milli = milli,
+        .cpu_limit_milli = c->resources.cpu_limit_milli,
         .cpu_request_milli = c->resources.cpu_request_milli,
     };
     int result = instance_launch(agent->instances, &spec, ops, m, &m->instance, err);
