@@ -24,3 +24,8 @@ const struct container_spec *codec_containers(struct arena *arena, const struct 
 
 /* A metav1.Time member. */
 void codec_write_time(struct json_writer *w, const char *key, int64_t unix_ms);
+/* The members "status" and "resources" of a Pod and of a container. patch: as a strategic merge
+ * patch wants it, else as an object shows it. */
+void codec_write_status(struct json_writer *w, const struct pod_status *status,
+                        const char *const *image_names, bool patch);
+void codec_write_resources(struct json_writer *w, const struct resources *resources);

@@ -83,15 +83,20 @@ static void write_amounts(struct json_writer *w, const char *key, int64_t cpu_mi
     jw_end_object(w);
 }
 
-static void write_resources(struct json_writer *w, const struct resources *r)
+void codec_write_resources(struct json_writer *w, const struct resources *r)
 {
-    write_amounts(w, "allocatedResources", r->cpu_request_milli, r->memory_request_bytes,
-                  r->ephemeral_request_bytes);
     jw_begin_object(w, "resources");
     write_amounts(w, "limits", r->cpu_limit_milli, r->memory_limit_bytes, r->ephemeral_limit_bytes);
     write_amounts(w, "requests", r->cpu_request_milli, r->memory_request_bytes,
                   r->ephemeral_request_bytes);
     jw_end_object(w);
+}
+
+static void write_resources(struct json_writer *w, const struct resources *r)
+{
+    write_amounts(w, "allocatedResources", r->cpu_request_milli, r->memory_request_bytes,
+                  r->ephemeral_request_bytes);
+    codec_write_resources(w, r);
 }
 
 static void write_container(struct json_writer *w, const struct container_status *c,
@@ -116,7 +121,16 @@ static void write_container(struct json_writer *w, const struct container_status
     jw_end_object(w);
 }
 
-static void write_conditions(struct json_writer *w, const struct pod_status *status)
+/* patch: what is gone must be an explicit null. */
+static void write_text(struct json_writer *w, const char *key, const char *text, bool patch)
+{
+    if (!str_empty(text))
+        jw_string(w, key, text);
+    else if (patch)
+        jw_null(w, key);
+}
+
+static void write_conditions(struct json_writer *w, const struct pod_status *status, bool patch)
 {
     jw_begin_array(w, "conditions");
     for (int i = 0; i < _COND_MAX; i++) {
@@ -128,15 +142,15 @@ static void write_conditions(struct json_writer *w, const struct pod_status *sta
         jw_int(w, "observedGeneration", status->observed_generation);
         jw_null(w, "lastProbeTime");
         codec_write_time(w, "lastTransitionTime", c->since_ms);
-        jw_string(w, "reason", str_empty(c->reason) ? NULL : c->reason);
-        jw_string(w, "message", c->message[0] ? c->message : NULL);
+        write_text(w, "reason", c->reason, patch);
+        write_text(w, "message", c->message, patch);
         jw_end_object(w);
     }
     jw_end_array(w);
 }
 
 /* podIPs merges by ip: without the directive a changed address would become a second one (422). */
-static void write_addresses(struct json_writer *w, const struct pod_status *status)
+static void write_addresses(struct json_writer *w, const struct pod_status *status, bool patch)
 {
     if (!str_empty(status->host_ip)) {
         jw_string(w, "hostIP", status->host_ip);
@@ -150,13 +164,34 @@ static void write_addresses(struct json_writer *w, const struct pod_status *stat
         return;
     jw_string(w, "podIP", status->pod_ip);
     jw_begin_array(w, "podIPs");
-    jw_begin_object(w, NULL);
-    jw_string(w, "$patch", "replace");
-    jw_end_object(w);
+    if (patch) {
+        jw_begin_object(w, NULL);
+        jw_string(w, "$patch", "replace");
+        jw_end_object(w);
+    }
     jw_begin_object(w, NULL);
     jw_string(w, "ip", status->pod_ip);
     jw_end_object(w);
     jw_end_array(w);
+}
+
+void codec_write_status(struct json_writer *w, const struct pod_status *status,
+                        const char *const *image_names, bool patch)
+{
+    jw_begin_object(w, "status");
+    jw_int(w, "observedGeneration", status->observed_generation);
+    jw_string(w, "phase", pod_phase_to_string(status->phase));
+    write_text(w, "reason", status->reason, patch);
+    write_text(w, "message", status->message, patch);
+    write_addresses(w, status, patch);
+    if (status->start_ms != 0)
+        codec_write_time(w, "startTime", status->start_ms);
+    write_conditions(w, status, patch);
+    jw_begin_array(w, "containerStatuses");
+    for (size_t i = 0; i < status->containers_len; i++)
+        write_container(w, &status->containers[i], image_names ? image_names[i] : NULL);
+    jw_end_array(w);
+    jw_end_object(w);
 }
 
 void codec_pod_status(const struct pod_spec *spec, const struct pod_status *status,
@@ -168,20 +203,7 @@ void codec_pod_status(const struct pod_spec *spec, const struct pod_status *stat
     jw_begin_object(&w, "metadata");
     jw_string(&w, "uid", spec->uid);
     jw_end_object(&w);
-    jw_begin_object(&w, "status");
-    jw_int(&w, "observedGeneration", status->observed_generation);
-    jw_string(&w, "phase", pod_phase_to_string(status->phase));
-    jw_string(&w, "reason", str_empty(status->reason) ? NULL : status->reason);
-    jw_string(&w, "message", str_empty(status->message) ? NULL : status->message);
-    write_addresses(&w, status);
-    if (status->start_ms != 0)
-        codec_write_time(&w, "startTime", status->start_ms);
-    write_conditions(&w, status);
-    jw_begin_array(&w, "containerStatuses");
-    for (size_t i = 0; i < status->containers_len; i++)
-        write_container(&w, &status->containers[i], image_names ? image_names[i] : NULL);
-    jw_end_array(&w);
-    jw_end_object(&w);
+    codec_write_status(&w, status, image_names, true);
     jw_end_object(&w);
 }
 
