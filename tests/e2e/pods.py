@@ -102,16 +102,16 @@ class Space:
         return sorted(found, key=lambda e: e.get("lastTimestamp") or "")
 
     def wait_event(self, name, reason, text="", seconds=30):
-        """The message of the first event of that reason that has the text in it."""
-        def good(events):
-            return any(e["involvedObject"]["name"] == name and e["reason"] == reason
-                       and text in e["message"] for e in events)
+        """The message of the first event of that reason (None: of any) that has the text in it."""
+        def matches(event):
+            return event["involvedObject"]["name"] == name and text in event["message"] \
+                and reason in (None, event["reason"])
         try:
-            events = self.kube.wait_all("Event", self.ns, good, seconds=seconds)
+            events = self.kube.wait_all("Event", self.ns, lambda all: any(map(matches, all)),
+                                        seconds=seconds)
         except AssertionError:
             raise AssertionError(f"no event {reason} with \"{text}\"\n{self.describe()}") from None
-        return next(e["message"] for e in events if e["involvedObject"]["name"] == name
-                    and e["reason"] == reason and text in e["message"])
+        return next(filter(matches, events))["message"]
 
     def logs(self, name, *flags, check=True):
         return self.kubectl("logs", name, *flags, check=check)

@@ -141,8 +141,8 @@ def test_unsupported_field_is_refused_by_its_name(space, case):
         container_state(p, "waiting").get("message") or p["status"].get("message") or ""))
     assert "spec." in (container_state(pod, "waiting").get("message")
                        or pod["status"].get("message"))
-    events = [e for e in space.events("refused") if field in e["message"]]
-    assert events and events[0]["type"] == "Warning"
+    space.wait_event("refused", None, field)
+    assert all(e["type"] == "Warning" for e in space.events("refused") if field in e["message"])
 
 
 def test_class_of_another_runtime_is_refused(space):
