@@ -385,10 +385,11 @@ static bool push(struct server_conn *conn)
         finish(conn);
         return conn->state == CONN_HEAD;
     }
-    if (conn->state == CONN_FLUSH || conn->state == CONN_STREAM) {
+    bool streams = conn->state == CONN_STREAM || conn->state == CONN_UPGRADED;
+    if (conn->state == CONN_FLUSH || streams) {
         if (progress || empty)
             conn_timer(conn, empty ? 0 : conn_stall_ms(conn));
-        if (progress && empty && conn->state == CONN_STREAM && conn->request->ops->on_writable)
+        if (progress && empty && streams && conn->request->ops->on_writable)
             conn->request->ops->on_writable(conn->request->userdata);
     }
     return false;
@@ -413,6 +414,8 @@ static void conn_run(struct server_conn *conn)
         while ((conn->state == CONN_HEAD && take_head(conn)) ||
                (conn->state == CONN_BODY && take_body(conn)))
             ;
+        if (conn->state == CONN_UPGRADED)
+            conn->request->on_input(conn->request->userdata);
         if (conn->state == CONN_DEAD)
             break;
         bool next = push(conn);

@@ -27,6 +27,7 @@ enum conn_state {
     CONN_REVIEW,    /* conn->check is under way */
     CONN_HANDLER,   /* the handler has the request and has not answered */
     CONN_STREAM,    /* it began an answer and will go on */
+    CONN_UPGRADED,  /* it speaks another protocol now: server_upgrade.h */
     CONN_FLUSH,     /* the answer is complete and leaves */
     CONN_LINGER,    /* said goodbye; what still comes is thrown away */
     CONN_DEAD,      /* waits for its handles to close */
@@ -78,6 +79,7 @@ struct server_request {
     bool bodiless; /* HEAD, 204, 304 */
     bool is_late;  /* in server->late */
     const struct server_stream_ops *ops;
+    void (*on_input)(void *userdata); /* CONN_UPGRADED */
     void *userdata;
 };
 
