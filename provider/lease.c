@@ -1,5 +1,5 @@
-/* The Lease in kube-node-lease: the real heartbeat (contract 1.4), and the place where two agents of one
- * name notice each other: each writes its own id into an annotation. Part of node. */
+/* The Lease in kube-node-lease: the real heartbeat (contract 1.4), and the place where two agents
+ * of one name notice each other: each writes its own id into an annotation. Part of node. */
 #include "provider/node_priv.h"
 
 #include "base/clock.h"
@@ -35,9 +35,9 @@ static void write_lease(struct node *node)
     char *path = create ? xstrdup(LEASES) : lease_path(node);
     buf_reset(&node->body);
     codec_lease(&lease, &node->body);
-    node->lease_request = kube_request(agent->client, create ? KUBE_POST : KUBE_PUT, path,
-                                       buf_str(&node->body), node->body.len, KUBE_ONCE, on_lease,
-                                       node);
+    node->lease_request =
+        kube_request(agent->client, create ? KUBE_POST : KUBE_PUT, path, buf_str(&node->body),
+                     node->body.len, KUBE_ONCE, on_lease, node);
     free(path);
 }
 
@@ -76,7 +76,8 @@ static void take(struct node *node)
         write_lease(node);
 }
 
-/* A Lease with another id: is its writer alive? Seen to change, yes; silent for its whole life, no. */
+/* A Lease with another id: is its writer alive? Seen to change, yes; silent for its whole life, no.
+ */
 static void judge_foreign(struct node *node, const struct json *root, const char *renew)
 {
     struct agent *agent = node->agent;
@@ -140,7 +141,7 @@ static void on_written(struct node *node, const struct kube_answer *answer)
     const char *version = json_string(json_path(root, "metadata.resourceVersion"));
     str_copy(node->lease_version, sizeof(node->lease_version), version ? version : "");
     json_free(root);
-    node->failures = 0;
+    node->lease_failures = 0;
     again_in(node, (uint64_t)node->agent->config.lease_seconds * 1000 / 4);
 }
 
@@ -156,8 +157,12 @@ static void on_lease(void *userdata, const struct kube_answer *answer)
             judge(node, answer);
         return;
     }
-    if (answer->result == 0 && answer->status == 404) {
-        /* None yet, or somebody deleted it: make it. */
+    /* None yet, or somebody deleted it: make it. When making it finds nothing, its namespace is not
+     * there yet. */
+    bool made = wrote && !node->lease_version[0];
+    if (answer->result == 0 && answer->status == 404 && !made) {
+        if (wrote)
+            node_doubt(node);
         node->lease_version[0] = '\0';
         take(node);
         return;
@@ -169,8 +174,8 @@ static void on_lease(void *userdata, const struct kube_answer *answer)
         return;
     }
     log_warn(NULL, "lease", "the Node's Lease: %s", answer->text);
-    uint64_t pause = NODE_RETRY_MS << (node->failures < 6 ? node->failures : 6);
-    node->failures++;
+    uint64_t pause = NODE_RETRY_MS << (node->lease_failures < 6 ? node->lease_failures : 6);
+    node->lease_failures++;
     again_in(node, pause < NODE_RETRY_MS_MAX ? pause : NODE_RETRY_MS_MAX);
 }
 
@@ -183,7 +188,7 @@ void lease_claim(struct node *node)
 
 void lease_start(struct node *node)
 {
-    if (!node->lease_request)
+    if (node->lease_owned && !node->lease_request)
         write_lease(node);
 }
 

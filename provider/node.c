@@ -18,15 +18,18 @@
 #include <string.h>
 
 #define KUBELET_VERSION "v1.37.2"
-#define PROBE_AGAIN_MS 60000u /* machines can run, or not: asked again so often */
+#define PROBE_AGAIN_MS 60000u       /* machines can run: asked again so often */
+#define PROBE_FAILED_AGAIN_MS 5000u /* they cannot: somebody may be mending it now */
 #define LABELS_MAX (CONFIG_LIST_MAX + 10)
+#define LABEL_KEY_MAX (253 + 1 + 63 + 1) /* prefix/name */
 
 static void status_update(struct node *node);
 static void register_node(struct node *node);
 
 /* ---- what is said ---- */
 
-static size_t fill_labels(const struct node *node, struct key_value *labels, char (*storage)[256])
+static size_t fill_labels(const struct node *node, struct key_value *labels,
+                          char (*storage)[LABEL_KEY_MAX])
 {
     const struct config *config = &node->agent->config;
     const struct host *host = node->agent->host;
@@ -42,8 +45,12 @@ static size_t fill_labels(const struct node *node, struct key_value *labels, cha
     for (size_t i = 0; i < config->node_labels.len; i++) {
         const char *text = config->node_labels.items[i];
         const char *value = strchr(text, '=');
+        size_t at = 0;
         str_fmt(storage[i], sizeof(storage[i]), "%.*s", (int)(value - text), text);
-        labels[n++] = (struct key_value){storage[i], value + 1};
+        while (at < n && !str_eq(labels[at].key, storage[i]))
+            at++; /* one of the above may be given another value */
+        labels[at] = (struct key_value){storage[i], value + 1};
+        n += at == n;
     }
     return n;
 }
@@ -70,7 +77,7 @@ static void with_status(struct node *node, int64_t heartbeat_ms,
     const struct config *config = &agent->config;
     const struct host *host = agent->host;
     struct key_value labels[LABELS_MAX];
-    char storage[CONFIG_LIST_MAX][256];
+    char storage[CONFIG_LIST_MAX][LABEL_KEY_MAX];
     struct node_image images[NODE_IMAGES_MAX];
     char runtime[64];
     str_fmt(runtime, sizeof(runtime), "unikernel://%s", UNIKUBELET_VERSION);
@@ -182,34 +189,36 @@ static void compute_conditions(struct node *node)
 static void probe_work(uv_work_t *work)
 {
     struct node *node = work->data;
+    struct probe *probe = &node->probe;
     struct err err = {0};
-    const struct agent *agent = node->agent;
-    char *version = NULL;
-    int result = agent->vmm->probe(&agent->vmm_config, &node->accel, &version, &err);
-    node->backend_ok = result == 0;
-    str_copy(node->backend_error, sizeof(node->backend_error), err.text);
-    free(node->vmm_version);
-    node->vmm_version = version;
+    int result = node->agent->vmm->probe(&probe->config, &probe->accel, &probe->version, &err);
+    probe->ok = result == 0;
+    str_copy(probe->error, sizeof(probe->error), err.text);
 }
 
+/* The first one that works says what accelerator ACCEL_AUTO is: before, no Pod is started. */
 static void probe_done(uv_work_t *work, int status)
 {
     struct node *node = work->data;
+    struct agent *agent = node->agent;
+    const struct probe *probe = &node->probe;
+    bool first = !node->probed;
     (void)status;
     node->probing = false;
+    node->probed = true;
     node->probed_mono_ms = clock_mono_ms();
+    node->backend_ok = probe->ok;
+    str_copy(node->backend_error, sizeof(node->backend_error), probe->error);
+    if (probe->ok && !node->accel_known && !node->closing) {
+        node->accel_known = true;
+        agent->vmm_config.accel = probe->accel;
+        log_info(NULL, "vmm", "%s %s, accelerator %s", agent->vmm->name,
+                 probe->version ? probe->version : "", vmm_accel_to_string(probe->accel));
+        startup_accel(agent);
+    }
+    free(probe->version);
     if (node->closing)
         return;
-    bool first = !node->probed;
-    if (node->backend_ok) {
-        node->agent->vmm_config.accel = node->accel;
-        if (!node->probed)
-            log_info(NULL, "vmm", "%s %s, accelerator %s", node->agent->vmm->name,
-                     node->vmm_version ? node->vmm_version : "", vmm_accel_to_string(node->accel));
-    }
-    node->probed = true;
-    if (first)
-        startup_accel(node->agent);
     if (first && node->state == NODE_CLAIMED)
         register_node(node);
     else
@@ -221,8 +230,16 @@ static void probe_start(struct node *node)
     if (node->probing)
         return;
     node->probing = true;
-    node->probe.data = node;
-    uv_queue_work(&node->agent->loop, &node->probe, probe_work, probe_done);
+    node->probe = (struct probe){.config = node->agent->vmm_config};
+    node->probe_work.data = node;
+    uv_queue_work(&node->agent->loop, &node->probe_work, probe_work, probe_done);
+}
+
+/* Machines cannot run now, or could when last asked: it is time to ask again. */
+static bool probe_is_due(const struct node *node)
+{
+    uint64_t pause = node->backend_ok ? PROBE_AGAIN_MS : PROBE_FAILED_AGAIN_MS;
+    return node->probed && clock_mono_ms() - node->probed_mono_ms >= pause;
 }
 
 /* ---- registration ---- */
@@ -287,23 +304,65 @@ static void write_labels(struct node *node, const struct node_status *status)
     codec_node_labels(status, node->uid, &node->body);
 }
 
+/* Transition times that the Node already has: a restart of the agent is no transition. */
+static void keep_times(struct node *node, const struct json *root)
+{
+    const struct json *list = json_path(root, "status.conditions");
+    for (const struct json *c = json_first(list); c; c = json_next(c)) {
+        const char *type = json_get_string(c, "type");
+        const char *since = json_get_string(c, "lastTransitionTime");
+        bool status = str_eq(json_get_string(c, "status"), "True");
+        for (size_t i = 0; i < node->conditions_len; i++) {
+            struct node_condition *own = &node->conditions[i];
+            int64_t since_ms;
+            if (str_eq(own->type, type) && own->status == status && since &&
+                clock_parse_rfc3339(since, &since_ms) == 0 && since_ms < own->since_ms)
+                own->since_ms = since_ms;
+        }
+    }
+}
+
 static void on_existing(void *userdata, const struct kube_answer *answer)
 {
     struct node *node = userdata;
     node->request = NULL;
+    if (answer->result == 0 && answer->status == 404 && node->uid[0]) {
+        register_node(node); /* it was ours, and is gone */
+        return;
+    }
     if (answer->result < 0 || answer->status != 200) {
-        retry_later(node, "reading the existing Node", answer->text);
+        /* What stopped its creation says more than that it is not there. */
+        bool absent = answer->result == 0 && answer->status == 404;
+        retry_later(node, absent ? "creating the Node" : "reading the existing Node",
+                    absent ? node->refusal : answer->text);
         return;
     }
     struct json *root = json_parse(answer->body, answer->len, NULL);
     const char *uid = json_string(json_path(root, "metadata.uid"));
+    bool same = node->uid[0] && str_eq(node->uid, uid);
+    if (!same)
+        keep_times(node, root);
     registered(node, uid ? uid : "");
     json_free(root);
+    if (same) {
+        /* Not deleted: its status was refused for another reason. The next one is due soon. */
+        log_error(NULL, "status", "the API server refuses the Node's status: %s", node->refusal);
+        return;
+    }
     buf_reset(&node->body);
     with_status(node, clock_unix_ms(), write_labels);
     char *path = xasprintf("/api/v1/nodes/%s", node->agent->config.node_name);
     node->request = kube_request(node->agent->client, KUBE_PATCH, path, buf_str(&node->body),
                                  node->body.len, KUBE_RETRY, on_labels, node);
+    free(path);
+}
+
+static void look_up(struct node *node)
+{
+    char *path = xasprintf("/api/v1/nodes/%s", node->agent->config.node_name);
+    node->state = NODE_REGISTERING;
+    node->request =
+        kube_request(node->agent->client, KUBE_GET, path, NULL, 0, KUBE_ONCE, on_existing, node);
     free(path);
 }
 
@@ -323,10 +382,9 @@ static void on_created(void *userdata, const struct kube_answer *answer)
         return;
     }
     if (answer->result == 0 && (answer->status == 409 || answer->status == 403)) {
-        char *path = xasprintf("/api/v1/nodes/%s", node->agent->config.node_name);
-        node->request =
-            kube_request(node->agent->client, KUBE_GET, path, NULL, 0, KUBE_ONCE, on_existing, node);
-        free(path);
+        node->uid[0] = '\0'; /* whatever is there is not what we had */
+        str_copy(node->refusal, sizeof(node->refusal), answer->text);
+        look_up(node);
         return;
     }
     retry_later(node, "creating the Node", answer->text);
@@ -381,7 +439,13 @@ static void on_status(void *userdata, const struct kube_answer *answer)
         node->posted_mono_ms = clock_mono_ms();
         return;
     }
-    if (answer->result == 0 && (answer->status == 404 || answer->status == 422)) {
+    if (answer->result == 0 && answer->status == 422) {
+        /* Our uid is not the Node's any more, or what we say of it is wrong. */
+        str_copy(node->refusal, sizeof(node->refusal), answer->text);
+        look_up(node);
+        return;
+    }
+    if (answer->result == 0 && answer->status == 404) {
         log_warn(NULL, "register", "the Node %s was deleted; registering it again",
                  node->agent->config.node_name);
         register_node(node);
@@ -411,7 +475,7 @@ static void status_update(struct node *node)
 static void on_status_timer(uv_timer_t *timer)
 {
     struct node *node = timer->data;
-    if (node->probed && clock_mono_ms() - node->probed_mono_ms >= PROBE_AGAIN_MS)
+    if (probe_is_due(node))
         probe_start(node);
     status_update(node);
 }
@@ -420,12 +484,6 @@ void node_doubt(struct node *node)
 {
     node->posted_hash = 0;
     status_update(node);
-}
-
-void node_touch(struct node *node)
-{
-    if (node)
-        status_update(node);
 }
 
 /* This agent's own id: the same over restarts on this host, another on any other. */
@@ -481,6 +539,5 @@ void node_free(struct node *node)
     if (!node)
         return;
     buf_free(&node->body);
-    free(node->vmm_version);
     free(node);
 }

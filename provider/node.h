@@ -12,6 +12,3 @@ struct node *node_start(struct agent *agent);
 void node_stop(struct node *node);
 /* Once the loop has closed its handles. NULL is accepted. */
 void node_free(struct node *node);
-/* The server's port or certificate, images or conditions may have changed: compute the status now.
- */
-void node_touch(struct node *node);

@@ -7,8 +7,8 @@
 #include "provider/node.h"
 
 #define NODE_BODY_MAX (256 * 1024)
-#define NODE_RETRY_MS 200u       /* first pause after a failed registration step, doubling ... */
-#define NODE_RETRY_MS_MAX 7000u  /* ... to this (contract 1.1) */
+#define NODE_RETRY_MS 200u      /* first pause after a failed registration step, doubling ... */
+#define NODE_RETRY_MS_MAX 7000u /* ... to this (contract 1.1) */
 #define AGENT_ID_ANNOTATION "unikubelet.dev/agent-id"
 #define EXIT_NAME_TAKEN 3 /* another live agent holds the Node's name */
 
@@ -27,6 +27,7 @@ struct node {
     struct buf body;
     uv_timer_t retry;
     uint32_t failures;
+    char refusal[512]; /* why the Node was not created, or its status not taken */
 
     /* Status. */
     uv_timer_t status_timer;
@@ -39,19 +40,26 @@ struct node {
     char ready_message[1024];
     bool started_told;
 
-    /* Whether machines can run: asked of the VMM in a worker. */
-    uv_work_t probe;
+    /* Whether machines can run: asked of the VMM in a worker, which sees only probe. */
+    uv_work_t probe_work;
+    struct probe {
+        struct vmm_config config;
+        bool ok;
+        char error[512];
+        char *version;
+        enum vmm_accel accel;
+    } probe;
     bool probing;
     bool probed;
+    bool accel_known;
     bool backend_ok;
     char backend_error[512];
-    char *vmm_version;
-    enum vmm_accel accel;
     uint64_t probed_mono_ms;
 
     /* Lease. */
     uv_timer_t lease_timer;
     struct kube_request *lease_request;
+    uint32_t lease_failures;
     char lease_version[32]; /* resourceVersion, "" when there is none yet */
     char foreign_renew[64]; /* renewTime of another agent's Lease when first seen */
     uint64_t foreign_since_ms;
@@ -60,8 +68,8 @@ struct node {
 };
 
 /* lease.c */
-void lease_claim(struct node *node);  /* calls node_claimed when the name is ours */
-void lease_start(struct node *node);  /* renews from now on */
+void lease_claim(struct node *node); /* calls node_claimed when the name is ours */
+void lease_start(struct node *node); /* renews from now on, if the name is still ours */
 void lease_stop(struct node *node);
 /* node.c */
 void node_claimed(struct node *node);
