@@ -102,3 +102,12 @@ size_t arena_bytes(const struct arena *arena)
 {
     return arena->bytes;
 }
+
+size_t arena_used(const struct arena *arena)
+{
+    size_t used = arena->first.used;
+
+    for (const struct block *block = arena->newest; block != &arena->first; block = block->next)
+        used += block->used;
+    return used;
+}

@@ -13,3 +13,5 @@ void *arena_array(struct arena *arena, size_t count, size_t size); /* overflow a
 char *arena_strdup(struct arena *arena, const char *text);         /* NULL stays NULL */
 char *arena_strndup(struct arena *arena, const char *text, size_t len);
 size_t arena_bytes(const struct arena *arena); /* memory held, blocks' unused parts included */
+/* Of that, what was given out: as a first block, the next one of its kind fits exactly. */
+size_t arena_used(const struct arena *arena);

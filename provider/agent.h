@@ -43,6 +43,7 @@ struct agent {
     struct watch *classes;
     struct map *class_handlers; /* RuntimeClass name -> handler (malloc'd) */
     bool classes_synced;
+    size_t pod_bytes; /* that the last Pod's spec took */
 
     struct statedir *state;
     struct image_store *images;
@@ -59,6 +60,8 @@ struct agent {
     struct endpoints *endpoints;
     char *serving_cert; /* PEM, the last that identity or configuration gave */
     char *serving_key;
+    uint64_t trimmed_ms; /* mono */
+    size_t trimmed_free; /* free bytes of the heap when it was trimmed last */
     int exit_code;
 };
 

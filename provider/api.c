@@ -17,7 +17,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define POD_ARENA_BYTES 2048 /* a usual spec; more blocks follow when it is larger */
+#define POD_ARENA_BYTES 1024 /* of the first Pod's spec; more blocks follow when it is larger */
+#define POD_ARENA_BYTES_MAX 16384 /* and of the later ones: what the one before used, up to this */
 #define DELETE_BODY_MAX 512
 #define RUNTIME_CLASSES_MAX 1000
 
@@ -171,7 +172,7 @@ static void pods_object(void *userdata, enum watch_event event, const struct jso
             reconcile_pod_gone(agent->reconcile, uid);
         return;
     }
-    struct arena *arena = arena_new(POD_ARENA_BYTES);
+    struct arena *arena = arena_new(agent->pod_bytes ? agent->pod_bytes : POD_ARENA_BYTES);
     const struct pod_spec *spec = NULL;
     if (codec_pod(object, arena, &spec, &err) < 0) {
         const char *uid = json_string(json_path(object, "metadata.uid"));
@@ -180,6 +181,9 @@ static void pods_object(void *userdata, enum watch_event event, const struct jso
         arena_free(arena);
         return;
     }
+    agent->pod_bytes = arena_used(arena);
+    if (agent->pod_bytes > POD_ARENA_BYTES_MAX)
+        agent->pod_bytes = POD_ARENA_BYTES_MAX;
     reconcile_pod(agent->reconcile, arena, spec);
 }
 

@@ -146,7 +146,7 @@ static int64_t find_attempt(const struct pod *pod, const char *container, bool p
         return (int64_t)c->attempt - (c->machine == MACHINE_NONE ? 0 : 1);
     const char *why = "ContainerCreating";
     if (pod->refused)
-        why = pod->refusal.reason;
+        why = pod->refusal->reason;
     else if (c->image == IMAGE_FAILED)
         why = "trying and failing to pull image";
     else if (c->machine == MACHINE_FAILED)

@@ -15,6 +15,23 @@
 #include <sys/resource.h>
 
 #define EXIT_CONFIG 2 /* the configuration is wrong: restarting does not help */
+#define TRIM_MS 5000u
+#define TRIM_BYTES (512 * 1024)
+
+/* What a burst left free inside of the heap goes back to the host; the top alone goes by itself. */
+static void trim(struct agent *agent, uint64_t now)
+{
+    if (now - agent->trimmed_ms < TRIM_MS)
+        return;
+    agent->trimmed_ms = now;
+    size_t unused = mallinfo2().fordblks;
+    if (unused < agent->trimmed_free)
+        agent->trimmed_free = unused;
+    if (unused - agent->trimmed_free < TRIM_BYTES)
+        return;
+    (void)malloc_trim(0);
+    agent->trimmed_free = mallinfo2().fordblks;
+}
 
 static uint64_t flush(struct agent *agent)
 {
@@ -47,6 +64,7 @@ static void on_prepare(uv_prepare_t *prepare)
         uv_timer_stop(&agent->timer);
     else
         uv_timer_start(&agent->timer, on_deadline, deadline > now ? deadline - now : 0, 0);
+    trim(agent, now);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)

@@ -27,7 +27,7 @@ struct pod {
     char image_names[STATUS_CONTAINERS_MAX]
                     [POD_IMAGE_NAME_MAX]; /* repository, for imageID [saved] */
     bool refused;
-    struct refusal refusal; /* when refused */
+    struct refusal *refusal; /* when refused; rare, so not in every Pod's memory */
     bool refusal_told;      /* its event was posted */
     bool listed;            /* seen since the last relist began */
 

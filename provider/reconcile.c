@@ -33,6 +33,13 @@ static char *name_key(const struct pod_spec *spec)
     return xasprintf("%s/%s", spec->ns, spec->name);
 }
 
+static void release(struct pod *pod)
+{
+    arena_free(pod->arena);
+    free(pod->refusal);
+    free(pod);
+}
+
 void reconcile_free(struct reconcile *r)
 {
     if (!r)
@@ -42,8 +49,7 @@ void reconcile_free(struct reconcile *r)
     for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);) {
         struct pod *pod = value;
         r->ops->forget(r->world, pod);
-        arena_free(pod->arena);
-        free(pod);
+        release(pod);
     }
     map_free(r->by_uid);
     map_free(r->by_name);
@@ -90,8 +96,7 @@ void pod_free(struct reconcile *r, struct pod *pod)
         map_remove(r->by_name, key);
     free(key);
     map_remove(r->by_uid, pod->spec->uid);
-    arena_free(pod->arena);
-    free(pod);
+    release(pod);
 }
 
 int pod_save(struct reconcile *r, struct pod *pod)
@@ -134,10 +139,16 @@ static bool pod_judge(struct reconcile *r, struct pod *pod)
     struct refuse_env env;
     if (!r->ops->refuse_env(r->world, pod->spec, &env))
         return false;
-    pod->refused = pod_refuse(pod->spec, &env, &pod->refusal);
+    struct refusal refusal;
+    pod->refused = pod_refuse(pod->spec, &env, &refusal);
+    if (pod->refused) {
+        if (!pod->refusal)
+            pod->refusal = xmalloc(sizeof(*pod->refusal));
+        *pod->refusal = refusal;
+    }
     if (pod->refused && !pod->refusal_told) {
         pod->refusal_told = true;
-        pod_event(r, pod, -1, true, "Failed", "Error: %s", pod->refusal.message);
+        pod_event(r, pod, -1, true, "Failed", "Error: %s", pod->refusal->message);
     }
     return true;
 }
@@ -155,7 +166,7 @@ static bool pod_process(struct reconcile *r, struct pod *pod)
         return true;
     for (unsigned round = 0; round < STEP_ROUNDS_MAX; round++) {
         struct action actions[ACTIONS_MAX];
-        size_t count = pod_step(pod->spec, &pod->obs, pod->refused ? &pod->refusal : NULL, &now,
+        size_t count = pod_step(pod->spec, &pod->obs, pod->refused ? pod->refusal : NULL, &now,
                                 actions, &pod->deadline_ms);
         if (count == 0)
             break;

@@ -182,7 +182,7 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
         pod->status_due_ms = 0;
         return;
     }
-    pod_status(pod->spec, &pod->obs, pod->refused ? &pod->refusal : NULL, r->host_ip, now, &status);
+    pod_status(pod->spec, &pod->obs, pod->refused ? pod->refusal : NULL, r->host_ip, now, &status);
     if (status.keep_api) {
         /* Its end was reported by an agent that knew more. */
         pod->status_due_ms = 0;

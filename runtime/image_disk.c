@@ -146,6 +146,7 @@ int disk_open(struct disk *disk, const char *dir, struct err *err)
 
 void disk_close(struct disk *disk)
 {
+    disk_image_forget(disk);
     for (size_t i = 0; i < disk->refs_len; i++)
         ref_free(&disk->refs[i]);
     free(disk->refs);

@@ -28,6 +28,7 @@ struct disk {
     char *dir;
     struct disk_ref *refs; /* oldest first */
     size_t refs_len;
+    struct held_image *held; /* images in use: Pods of one image share it */
 };
 
 int disk_open(struct disk *disk, const char *dir, struct err *err);
@@ -60,8 +61,10 @@ int disk_image_commit(const struct disk *disk, const char *tmp, const char *mani
                       uint64_t size_bytes, struct err *err);
 /* An unpacked image with one reference for the caller; NULL: not here, or unreadable (then it is
  * removed). */
-struct image *disk_image_load(const struct disk *disk, const char *reference, const char *repo,
+struct image *disk_image_load(struct disk *disk, const char *reference, const char *repo,
                               const char *digest, const char *manifest);
+/* Images in use stay, and are nobody's. */
+void disk_image_forget(struct disk *disk);
 
 /* "no space left on device: ..." or "WHAT: strerror". */
 int disk_write_error(const char *what, const char *dir, int error, struct err *err);

@@ -21,6 +21,9 @@ struct held_image {
     struct image image; /* first: handed out as this */
     struct arena *arena;
     size_t refs;
+    struct disk *disk; /* NULL: it was closed */
+    struct held_image *next;
+    const char *manifest;
 };
 
 static void cleanup_json(struct json **root)
@@ -123,7 +126,34 @@ static bool fill(struct arena *arena, const struct json *root, const char *dir, 
            read_strings(arena, root, "env", &image->env, &image->env_len);
 }
 
-struct image *disk_image_load(const struct disk *disk, const char *reference, const char *repo,
+struct image *image_ref(struct image *image)
+{
+    ((struct held_image *)image)->refs++;
+    return image;
+}
+
+static struct image *find_held(const struct disk *disk, const char *reference, const char *repo,
+                               const char *digest, const char *manifest)
+{
+    for (struct held_image *held = disk->held; held; held = held->next) {
+        const struct image *image = &held->image;
+
+        if (str_eq(held->manifest, manifest) && str_eq(image->digest, digest) &&
+            str_eq(image->name, repo) && str_eq(image->reference, reference) &&
+            file_is_there(image->kernel) && (!image->initrd || file_is_there(image->initrd)))
+            return image_ref(&held->image);
+    }
+    return NULL;
+}
+
+void disk_image_forget(struct disk *disk)
+{
+    for (struct held_image *held = disk->held; held; held = held->next)
+        held->disk = NULL;
+    disk->held = NULL;
+}
+
+struct image *disk_image_load(struct disk *disk, const char *reference, const char *repo,
                               const char *digest, const char *manifest)
 {
     CLEANUP(free) char *dir = disk_image_path(disk, manifest);
@@ -131,13 +161,15 @@ struct image *disk_image_load(const struct disk *disk, const char *reference, co
     CLEANUP(buf) struct buf text = BUF_INIT(IMAGE_JSON_MAX);
     CLEANUP(json) struct json *root = NULL;
     struct held_image *held;
+    struct image *image = find_held(disk, reference, repo, digest, manifest);
     struct arena *arena;
     struct err err;
-    int r = file_read(path, &text);
 
-    if (r < 0)
+    if (image)
+        return image;
+    if (file_read(path, &text) < 0)
         return NULL;
-    arena = arena_new(4096);
+    arena = arena_new(1024);
     held = arena_alloc(arena, sizeof(*held));
     root = json_parse(buf_str(&text), text.len, &err);
     if (!root || !fill(arena, root, dir, &held->image)) {
@@ -150,19 +182,25 @@ struct image *disk_image_load(const struct disk *disk, const char *reference, co
     held->image.reference = arena_strdup(arena, reference);
     held->image.name = arena_strdup(arena, repo);
     held->image.digest = arena_strdup(arena, digest);
+    held->manifest = arena_strdup(arena, manifest);
+    held->disk = disk;
+    held->next = disk->held;
+    disk->held = held;
     return &held->image;
-}
-
-struct image *image_ref(struct image *image)
-{
-    ((struct held_image *)image)->refs++;
-    return image;
 }
 
 void image_unref(struct image *image)
 {
     struct held_image *held = (struct held_image *)image;
 
-    if (held && --held->refs == 0)
-        arena_free(held->arena);
+    if (!held || --held->refs > 0)
+        return;
+    if (held->disk) {
+        struct held_image **at = &held->disk->held;
+
+        while (*at != held)
+            at = &(*at)->next;
+        *at = held->next;
+    }
+    arena_free(held->arena);
 }

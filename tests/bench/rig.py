@@ -138,7 +138,7 @@ class Rig:
 
     def prefix(self):
         self.names += 1
-        return f"b{self.names}"
+        return f"b{os.getpid()}-{self.names}"
 
     def burst(self, count):
         """Binds so many Pods at once; (prefix, Pods/s to Running)."""
