@@ -2,6 +2,7 @@
 import contextlib
 import json
 import re
+import secrets
 
 from kube import NotFound
 
@@ -39,7 +40,8 @@ class Space:
 
     def __init__(self, cluster, guests, test):
         self.cluster, self.kube, self.guests = cluster, cluster.kube, guests
-        self.ns = re.sub(r"[^a-z0-9]+", "-", test.lower()).strip("-")[:60].strip("-")
+        name = re.sub(r"[^a-z0-9]+", "-", test.lower()).strip("-")[:50].strip("-")
+        self.ns = f"{name}-{secrets.token_hex(3)}"  # a cluster that is kept sees a test twice
 
     def create(self):
         self.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.ns}})

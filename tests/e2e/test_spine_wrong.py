@@ -1,6 +1,8 @@
 """Bad input: every wrong thing ends as an event and a waiting reason that say what to do, and other
 Pods never notice.
 """
+import os
+
 import pytest
 
 from harness import REGISTRY_ADDRESS, container_state, waits_for
@@ -63,8 +65,8 @@ def test_registry_that_is_not_there(space, neighbour):
 
 def test_corrupt_blob_is_never_run(space, neighbour, tmp_path):
     del neighbour
-    digest = kernel_layout(tmp_path, b"\x7fELF" + space.ns.encode() * 4000)[0]
-    image = space.cluster.push(tmp_path, "corrupt:v1")
+    digest = kernel_layout(tmp_path, b"\x7fELF" + os.urandom(4000))[0]
+    image = space.cluster.push(tmp_path, f"corrupt:{space.ns[-6:]}")
     with open(space.cluster.blob_path(digest), "r+b") as blob:
         blob.seek(700)
         byte = blob.read(1)
