@@ -179,7 +179,8 @@ class Agent:
                 break
             except AssertionError as error:
                 if time.monotonic() > deadline or not self.running():
-                    raise AssertionError(f"{error}\nthe agent's log ends:\n{self.log(40)}") from None
+                    text = f"{error}\nthe agent's log ends:\n{self.log(40)}"
+                    raise AssertionError(text) from None
         assert self.running(), f"the agent ended by itself; its log ends:\n{self.log(40)}"
 
     def running(self):

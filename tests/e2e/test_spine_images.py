@@ -21,7 +21,8 @@ def test_image_that_the_registry_keeps_private(space):
     space.wait("private", lambda p: container_state(p, "waiting").get("reason") in (
         "ErrImagePull", "ImagePullBackOff"))
     message = space.wait_event("private", "Failed", "Failed to pull image")
-    assert any(word in message.lower() for word in ("denied", "unauthorized", "401", "403")), message
+    words = ("denied", "unauthorized", "401", "403")
+    assert any(word in message.lower() for word in words), message
 
 
 def test_image_from_a_layout_on_the_node(space):
