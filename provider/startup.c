@@ -377,11 +377,13 @@ void startup_end(struct agent *agent)
     server_stop(agent->server); /* ends the streams, which belong to endpoints */
     endpoints_free(agent->endpoints);
     reconcile_free(agent->reconcile);
-    events_free(agent->events);
+    if (agent->events)
+        events_free(agent->events);
     image_store_close(agent->images);
     network_close(agent->network);
     instances_close(agent->instances);
-    kube_client_free(agent->client);
+    if (agent->client)
+        kube_client_free(agent->client);
     statedir_close(agent->state);
     free(agent->serving_cert);
     free(agent->serving_key);
