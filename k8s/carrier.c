@@ -266,6 +266,8 @@ void carrier_drop(struct carrier_stream *stream)
     }
     size_t at = find(carrier, stream->id);
     free_stream(carrier, at);
+    if (!carrier->ended)
+        server_nudge(carrier->request); /* its input may be what the others wait behind */
 }
 
 void carrier_fail(struct carrier *carrier, enum ws_code code, const char *reason)

@@ -67,8 +67,7 @@ void server_consume(struct server_request *request, size_t len)
     if (!conn || len == 0)
         return;
     buf_drop(&conn->in, len);
-    conn->again = true; /* TLS may hold bytes that no poll tells of */
-    conn_arm(conn);
+    server_nudge(request); /* TLS may hold bytes that no poll tells of */
 }
 
 struct buf *server_output(struct server_request *request)
@@ -88,6 +87,15 @@ void server_sent(struct server_request *request)
 {
     if (upgraded(request))
         conn_arm(request->conn);
+}
+
+void server_nudge(struct server_request *request)
+{
+    struct server_conn *conn = upgraded(request);
+    if (!conn)
+        return;
+    conn->again = true;
+    conn_arm(conn);
 }
 
 void server_hang_up(struct server_request *request)

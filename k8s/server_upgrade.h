@@ -28,5 +28,7 @@ void server_consume(struct server_request *request, size_t len);
 struct buf *server_output(struct server_request *request);
 size_t server_room(const struct server_request *request);
 void server_sent(struct server_request *request);
+/* on_input is called in the loop's next turn, even if nothing came. */
+void server_nudge(struct server_request *request);
 /* What was appended leaves, then the connection ends; on_closed follows. */
 void server_hang_up(struct server_request *request);
