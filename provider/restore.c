@@ -51,12 +51,8 @@ static void restore_instance(struct agent *agent, const struct instance_found *f
         log_warn(&ctx, "restore", "%s", err.text);
     } else if (found->running) {
         /* An attempt that the record calls ended, or one beside it: it must not go on. */
-        struct instance *stray = NULL;
-        static const struct instance_ops silent;
-        if (instance_adopt(agent->instances, found->id, &silent, NULL, &stray, &err) == 0) {
-            instance_kill(stray);
-            instance_release(stray);
-        }
+        if (instance_end_stray(agent->instances, found->id, &err) < 0)
+            log_warn(&ctx, "restore", "%s", err.text);
     }
     if (!current && instance_remove(agent->instances, found->id, &err) < 0)
         log_warn(&ctx, "restore", "%s", err.text);

@@ -85,6 +85,9 @@ int instances_find(struct instances *all, struct instance_found **ret, size_t *r
 int instance_adopt(struct instances *all, const char *id, const struct instance_ops *ops,
                    void *userdata, struct instance **ret, struct err *err);
 
+/* Ends one that nobody wants to hear of, however stuck; its directory may be removed meanwhile. */
+int instance_end_stray(struct instances *all, const char *id, struct err *err);
+
 /* Asks by the guest's own channel; -ENOTSUP when it has none (kill instead). */
 int instance_stop(struct instance *instance);
 /* SIGKILL to the VMM, through the shim; on_exit follows. Kills a shim that does not answer. */

@@ -170,6 +170,37 @@ int instance_remove(struct instances *all, const char *id, struct err *err)
     return r < 0 ? err_set(err, r, "cannot remove %s: %s", path, strerror(-r)) : 0;
 }
 
+static void release_exited(void *userdata, const struct instance_end *end)
+{
+    (void)end;
+    instance_release(userdata);
+}
+
+static void release_failed(void *userdata, const struct err *err)
+{
+    (void)err;
+    instance_release(userdata);
+}
+
+static void release_lost(void *userdata)
+{
+    instance_release(userdata);
+}
+
+int instance_end_stray(struct instances *all, const char *id, struct err *err)
+{
+    static const struct instance_ops ops = {
+        .on_exit = release_exited, .on_failed = release_failed, .on_lost = release_lost};
+    struct instance *instance = NULL;
+    int r = instance_adopt(all, id, &ops, NULL, &instance, err);
+
+    if (r < 0)
+        return r;
+    instance->userdata = instance;
+    instance_kill(instance);
+    return 0;
+}
+
 /* Nobody can tell whose machine it is, so it must not go on. */
 static void kill_unknown(const struct instances *all, const char *id)
 {

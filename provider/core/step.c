@@ -196,6 +196,19 @@ static int64_t grace_ms_of(int64_t grace_s)
     return (grace_s < INT32_MAX ? grace_s : INT32_MAX) * 1000;
 }
 
+/* A start that is still under way when the grace of a deletion is over: nobody answers there, a shim
+ * that hangs for one. The API counts the grace in its own time, so it is never longer than itself. */
+static bool start_overdue(struct plan *plan, int64_t grace_ms)
+{
+    int64_t left_ms = plan->spec->deletion_ms - plan->now->unix_ms;
+
+    if (plan->spec->deletion_ms == 0)
+        return false;
+    if (left_ms > grace_ms)
+        left_ms = grace_ms;
+    return left_ms <= 0 || due(plan, plan->now->mono_ms + (uint64_t)left_ms);
+}
+
 /* Ends a machine: politely within grace_ms, at once when that is 0. */
 static void stop_container(struct plan *plan, size_t i, int64_t grace_ms)
 {
@@ -206,7 +219,7 @@ static void stop_container(struct plan *plan, size_t i, int64_t grace_ms)
 
     if (c->kill_sent)
         return;
-    if (c->machine == MACHINE_STARTING && grace_ms == 0)
+    if (c->machine == MACHINE_STARTING && (grace_ms == 0 || start_overdue(plan, grace_ms)))
         add(plan, kill);
     if (c->machine != MACHINE_RUNNING)
         return; /* a start is waited for: only a running guest can be asked to end */

@@ -164,7 +164,8 @@ void agents_read(struct shim *shim, size_t index)
     if (shim->agents[index] < 0)
         return;
     n = recv(shim->agents[index], &msg, sizeof(msg), MSG_DONTWAIT);
-    if (n < 0 && errno == EAGAIN)
+    /* ECONNRESET: it left without reading what we told it. Its commands are still to be read. */
+    if (n < 0 && (errno == EAGAIN || errno == ECONNRESET))
         return;
     if (n <= 0) {
         drop(shim, index);

@@ -14,7 +14,8 @@ struct row {
     const char *rule;
     enum restart_policy restart;
     bool deleted;
-    int64_t grace_s; /* with deleted */
+    int64_t grace_s;  /* with deleted */
+    int64_t since_ms; /* the deletion was asked for so long ago */
     enum pod_phase api_phase;
     uint32_t features;
     bool refused;
@@ -144,7 +145,13 @@ static const struct row rows[] = {
      .want = "kill"},
     {"one kill is enough", DELETED(0), RUNS, .kill_sent = true, .want = ""},
     {"a start is waited for before the stop", DELETED(30), UP, .machine = MACHINE_STARTING,
-     .want = ""},
+     .want = "", .again_in_ms = 30000},
+    {"but no longer than the grace", DELETED(30), UP, .since_ms = 30000,
+     .machine = MACHINE_STARTING, .want = "kill"},
+    {"which is counted from the deletion", DELETED(30), UP, .since_ms = 20000,
+     .machine = MACHINE_STARTING, .want = "", .again_in_ms = 10000},
+    {"in the time of the API, never longer than itself", DELETED(30), UP, .since_ms = -3600000,
+     .machine = MACHINE_STARTING, .want = "", .again_in_ms = 30000},
     {"a start is not waited for with grace 0", DELETED(0), UP, .machine = MACHINE_STARTING,
      .want = "kill"},
     {"the grace is not waited out after the exit", DELETED(30), ENDED(0), .stop_sent = true,
@@ -199,7 +206,7 @@ static void set_up(struct fixture *f, const struct row *row)
     f->spec.api_phase = row->api_phase;
     f->spec.features = row->features;
     if (row->deleted) {
-        f->spec.deletion_ms = NOW_UNIX + row->grace_s * 1000;
+        f->spec.deletion_ms = NOW_UNIX + row->grace_s * 1000 - row->since_ms;
         f->spec.deletion_grace_s = row->grace_s;
     }
     if (row->machine == MACHINE_EXITED)

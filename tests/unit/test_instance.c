@@ -291,6 +291,35 @@ static void test_adopted_shim_stuck(void **state)
     world_close(&world);
 }
 
+/* What nobody asks about any more ends all the same. */
+static void test_stray(void **state)
+{
+    struct world world;
+    struct seen seen = {0};
+    struct err err = {0};
+    pid_t vmm;
+    pid_t shim;
+
+    (void)state;
+    world_open(&world);
+    for (int n = 1; n <= 2; n++) {
+        seen = (struct seen){0};
+        launch_running(&world, n, "", &seen);
+        vmm = instance_pid(seen.instance);
+        shim = seen.instance->shim_pid;
+        if (n == 2)
+            assert_int_equal(kill(shim, SIGSTOP), 0);
+        world_reopen(&world);
+        assert_int_equal(instance_end_stray(world.all, test_id(n), &err), 0);
+        assert_int_equal(instance_remove(world.all, test_id(n), &err), 0);
+        WAIT_FOR(&world, !world.all->list);
+        assert_true(process_ends(shim));
+        assert_true(process_ends(vmm));
+    }
+    assert_int_equal(instance_end_stray(world.all, test_id(1), &err), -ENOENT);
+    world_close(&world);
+}
+
 static void test_power_button(void **state)
 {
     struct world world;
@@ -526,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_shim_terminated),
         cmocka_unit_test(test_shim_stuck),
         cmocka_unit_test(test_adopted_shim_stuck),
+        cmocka_unit_test(test_stray),
         cmocka_unit_test(test_power_button),
         cmocka_unit_test(test_adoption),
         cmocka_unit_test(test_many_adoptions),

@@ -7,6 +7,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -297,6 +299,29 @@ static void test_stuck_meanwhile(void **state)
     world_close(&world);
 }
 
+/* An agent that says its command and dies, without having read what the shim told it. */
+static void test_last_word(void **state)
+{
+    struct world world;
+    struct seen seen = {0};
+    struct pollfd status;
+    struct err err;
+
+    (void)state;
+    world_open(&world);
+    launch_running(&world, 1, "", &seen);
+    status = (struct pollfd){.fd = instance_connect(world.all, test_id(1)), .events = POLLIN};
+    assert_true(status.fd >= 0);
+    assert_int_equal(poll(&status, 1, WATCHDOG_MS), 1);
+    assert_int_equal(instance_command(status.fd, SHIM_CMD_KILL, SIGKILL), 0);
+    assert_int_equal(close(status.fd), 0);
+    WAIT_FOR(&world, seen.exited);
+    assert_int_equal(seen.end.exit.signal, 9);
+    instance_release(seen.instance);
+    assert_int_equal(instance_remove(world.all, test_id(1), &err), 0);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_no_limit),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_flood_is_bounded),
+        cmocka_unit_test(test_last_word),
         cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_stuck_meanwhile),
     };
