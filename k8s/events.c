@@ -19,7 +19,7 @@
 #define EVENTS_QUEUED_MAX 512 /* the oldest goes first */
 #define EVENTS_RUNNING_MAX 4
 #define EVENTS_LINGER_MS 200u /* nobody waits for an event; what it tells of has just begun */
-#define EVENTS_SEEN_MAX 1024 /* remembered for counting */
+#define EVENTS_SEEN_MAX 1024  /* remembered for counting */
 #define EVENTS_SIMILAR_MAX 512
 #define EVENTS_SOURCES_MAX 512
 #define EVENT_SEEN_MS 600000u /* a repetition within counts, a later one is new */
@@ -62,7 +62,7 @@ struct item {
     uint64_t key; /* of struct seen */
     char name[EVENT_NAME_MAX + 1];
     int64_t count, first_ms, last_ms; /* unix */
-    uint64_t due_ms; /* mono: not before */
+    uint64_t due_ms;                  /* mono: not before */
     unsigned tries;
     bool patching;
     struct kube_request *request; /* while on the running list */
@@ -388,7 +388,8 @@ static bool is_running(const struct events *events, uint64_t key)
     return false;
 }
 
-/* A status must never share server and connection with the events of the same moment: these wait. */
+/* A status must never share server and connection with the events of the same moment: these wait.
+ */
 static void pump(struct events *events)
 {
     struct item *item = TAILQ_FIRST(&events->queued);

@@ -28,9 +28,10 @@
 #define RELIST_MS 200u         /* at random: a new list after a good while needs no back-off ... */
 #define RELIST_FREE_MS 10000u  /* ... which is this since the last one */
 #define SHORT_WATCH_MS 1000u
-#define SHORT_PAUSE_MS 40u /* after a watch that ended at once, doubling: API servers end the watches */
-#define SHORT_MAX 5u       /* of clients that they could not serve for a moment; in a row */
-#define GARBAGE_MAX 3u   /* broken streams in a row until a new list is asked for */
+#define SHORT_PAUSE_MS \
+    40u                /* after a watch that ended at once, doubling: API servers end the watches */
+#define SHORT_MAX 5u   /* of clients that they could not serve for a moment; in a row */
+#define GARBAGE_MAX 3u /* broken streams in a row until a new list is asked for */
 #define VERSION_MAX 128u /* a resourceVersion is a number of 20 digits today */
 #define REPORT_MS 30000u /* the same outage is told again after so long */
 #define TEXT_MAX 512

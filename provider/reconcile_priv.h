@@ -6,14 +6,14 @@
 
 struct map;
 
-#define PATCH_MAX (256 * 1024)   /* a status patch; texts in it are all bounded */
-#define RECORD_MAX (64 * 1024)   /* a state record; the same */
-#define STEP_ROUNDS_MAX 8        /* steps of one Pod in a turn: each makes progress or ends it */
-#define PATCH_BACKOFF_MS 500u    /* first pause after a failed status PATCH, doubling ... */
+#define PATCH_MAX (256 * 1024) /* a status patch; texts in it are all bounded */
+#define RECORD_MAX (64 * 1024) /* a state record; the same */
+#define STEP_ROUNDS_MAX 8      /* steps of one Pod in a turn: each makes progress or ends it */
+#define PATCH_BACKOFF_MS 500u  /* first pause after a failed status PATCH, doubling ... */
 #define PATCH_BACKOFF_MS_MAX 10000u
-#define SAVE_RETRY_MS 5000u      /* pause after a record that could not be written */
-#define FLUSH_MS 10u             /* of launches and the like in a turn, before the loop reads again */
-#define DELETE_RETRY_MS 2000u    /* pause after a failed final DELETE; retried for ever */
+#define SAVE_RETRY_MS 5000u   /* pause after a record that could not be written */
+#define FLUSH_MS 10u          /* of launches and the like in a turn, before the loop reads again */
+#define DELETE_RETRY_MS 2000u /* pause after a failed final DELETE; retried for ever */
 
 struct reconcile {
     const struct world_ops *ops;
