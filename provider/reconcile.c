@@ -96,6 +96,7 @@ void pod_free(struct reconcile *r, struct pod *pod)
         map_remove(r->by_name, key);
     free(key);
     map_remove(r->by_uid, pod->spec->uid);
+    r->adopting -= pod->adopting;
     release(pod);
 }
 
@@ -214,6 +215,16 @@ static void put_back(struct reconcile *r, struct pod *list)
     r->dirty_head = list;
 }
 
+/* Every machine of a former agent is in hand again, and its Pod as the API server knows it. */
+static void tell_adopted(struct reconcile *r, uint64_t mono_ms)
+{
+    if (r->adopted == 0 || r->adopting > 0 || !r->synced || r->dirty_head)
+        return;
+    log_info(NULL, "adopted", "%zu machines of a former agent taken over in %llu ms", r->adopted,
+             (unsigned long long)(mono_ms - r->restored_ms));
+    r->adopted = 0;
+}
+
 uint64_t reconcile_flush(struct reconcile *r)
 {
     struct now now = r->ops->now(r->world);
@@ -233,6 +244,7 @@ uint64_t reconcile_flush(struct reconcile *r)
             break;
         }
     }
+    tell_adopted(r, r->ops->now(r->world).mono_ms);
     return r->dirty_head ? now.mono_ms : r->deadline_ms;
 }
 

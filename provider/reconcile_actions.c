@@ -167,9 +167,12 @@ static bool find_ready(const struct pod_status *status)
 
 /* A machine that was adopted says in a moment how it is; until then the API's word stands, which is
  * better than "creating" for a Pod that runs. */
-static bool is_unknown(struct pod *pod)
+static bool is_unknown(struct reconcile *r, struct pod *pod)
 {
-    pod->adopting = pod->adopting && pod->containers[0].machine == MACHINE_STARTING;
+    if (pod->adopting && pod->containers[0].machine != MACHINE_STARTING) {
+        pod->adopting = false;
+        r->adopting--;
+    }
     return pod->adopting;
 }
 
@@ -178,7 +181,7 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
     struct pod_status status;
     if (pod->patch == PATCH_SENT)
         return;
-    if (pod->obs.gone || pod->obs.api_delete == API_DELETE_DONE || is_unknown(pod)) {
+    if (pod->obs.gone || pod->obs.api_delete == API_DELETE_DONE || is_unknown(r, pod)) {
         pod->status_due_ms = 0;
         return;
     }

@@ -24,6 +24,9 @@ struct reconcile {
     struct pod *dirty_head, **dirty_tail;
     uint64_t deadline_ms; /* earliest of all Pods, may be too early */
     bool synced;          /* a complete list was seen: only then may anything be ended */
+    size_t adopting;      /* machines found at start that have not answered yet ... */
+    size_t adopted;       /* ... of so many; 0 once that was told */
+    uint64_t restored_ms; /* mono: when they were found */
     struct buf patch;
     struct buf record;
 };

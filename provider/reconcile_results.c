@@ -79,6 +79,7 @@ void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const
             continue;
         if (found(userdata, c->id)) {
             pod->adopting = true;
+            r->adopting++;
             continue;
         }
         if (pod->same_boot)
@@ -86,6 +87,8 @@ void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const
         else
             observe_lost(c, &pod->spec->containers[0], &now);
     }
+    r->adopted = r->adopting;
+    r->restored_ms = now.mono_ms;
 }
 
 void reconcile_relist(struct reconcile *r)
