@@ -26,16 +26,6 @@ uint32_t client_random(uint32_t below)
     return n % below;
 }
 
-static const char *method_name(enum kube_method method)
-{
-    static const char *const names[] = {
-        [KUBE_GET] = "GET",     [KUBE_POST] = "POST",         [KUBE_PUT] = "PUT",
-        [KUBE_PATCH] = "PATCH", [KUBE_MERGE_PATCH] = "PATCH", [KUBE_DELETE] = "DELETE",
-    };
-
-    return names[method];
-}
-
 static const char *content_type(enum kube_method method)
 {
     if (method == KUBE_PATCH)
@@ -127,7 +117,8 @@ static void answer_error(struct kube_request *r, int result, const char *text)
     char line[ANSWER_TEXT_MAX];
     struct kube_answer answer = {.result = result, .body = "", .reason = ""};
 
-    answer.text = str_fmt(line, sizeof(line), "%s %s: %s", method_name(r->method), r->path, text);
+    answer.text =
+        str_fmt(line, sizeof(line), "%s %s: %s", kube_method_to_string(r->method), r->path, text);
     call_back(r, &answer);
 }
 
@@ -152,7 +143,7 @@ static void answer_http(struct kube_request *r, int status)
         if (reason)
             answer.reason = reason;
         answer.text = str_fmt(line, sizeof(line), "%s %s: HTTP status %d%s%s%s%s",
-                              method_name(r->method), r->path, status, reason ? " " : "",
+                              kube_method_to_string(r->method), r->path, status, reason ? " " : "",
                               reason ? reason : "", message ? ": " : "", message ? message : "");
     }
     call_back(r, &answer);
@@ -192,11 +183,21 @@ static int on_data(struct transfer *t, const char *data, size_t len)
     return buf_add(&r->answer, data, len);
 }
 
+static void count(struct kube_request *r, const struct transfer *t, CURLcode code)
+{
+    curl_off_t us = 0;
+
+    (void)curl_easy_getinfo(t->easy, CURLINFO_TOTAL_TIME_T, &us);
+    kube_answers_add(&r->client->answers, r->method, code == CURLE_OK ? t->status : 0,
+                     (double)us / 1e6);
+}
+
 static void on_done(struct transfer *t, CURLcode code)
 {
     struct kube_request *r = t->userdata;
     struct kube_client *client = r->client;
 
+    count(r, t, code);
     unlist(r);
     if (code == CURLE_OPERATION_TIMEDOUT)
         client_suspect(client, t);
@@ -231,7 +232,7 @@ static void start_try(struct kube_request *r)
     r->tries++;
     client_prepare(r->client, t, r->path, accepted(r->method), REQUEST_MS_MAX);
     if (r->method != KUBE_GET) {
-        (void)curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, method_name(r->method));
+        (void)curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, kube_method_to_string(r->method));
         if (r->body_len > 0 || r->method != KUBE_DELETE) {
             (void)curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, r->body);
             (void)curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
@@ -347,6 +348,7 @@ int kube_client_new(struct uv_loop_s *loop, const struct kube_config *config,
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return err_set(err, -EIO, "libcurl cannot be initialised");
     client = xcalloc(1, sizeof(*client));
+    kube_answers_init(&client->answers);
     client->loop = loop;
     TAILQ_INIT(&client->queued);
     TAILQ_INIT(&client->running);

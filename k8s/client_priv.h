@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "k8s/client.h"
 #include "k8s/client_engine.h"
+#include "k8s/client_stats.h"
 #include "k8s/kubeconfig.h"
 
 #include <sys/queue.h>
@@ -22,10 +23,11 @@
 #define RETRY_AFTER_S_MAX 60u /* a server's wish is followed up to here */
 #define TOKEN_FRESH_MS 60000u /* contract 0: re-read at least every minute */
 #define TOKEN_MAX 65536u
-#define UPLOAD_BUFFER 16384L /* of one request; the default is 64 KiB and touched anew each time */
+#define UPLOAD_BUFFER 16384L /* of one request; the default is 64 KiB and touched anew each time \
+                              */
 #define ACCEPT_JSON "application/json"
 /* Of what we wrote ourselves only the version is news. */
-#define ACCEPT_METADATA                                                                            \
+#define ACCEPT_METADATA \
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
 enum request_state {
@@ -75,6 +77,7 @@ struct kube_client {
     struct stream_list streams;
     struct fetch_list fetches;
     struct kube_stats stats;
+    struct kube_answers answers;
     bool closing;
 };
 

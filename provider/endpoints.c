@@ -1,16 +1,19 @@
-/* What the kubelet server answers once the caller is known and allowed (contract 5.2, 5.3): logs
- * and health today; the other paths have their place in one table. */
+/* What the kubelet server answers once the caller is known and allowed (contract 5.2, 5.3): the
+ * table of paths, and logs; the other handlers are in endpoints_*.c. */
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/str.h"
-#include "k8s/server.h"
+#include "provider/endpoints_priv.h"
 #include "provider/machines.h"
 #include "runtime/logs.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SEGMENTS_MAX 8 /* of a path */
+#define NS_PER_S 1000000000LL
 
 struct log_stream {
     struct log_stream *next;
@@ -21,19 +24,34 @@ struct log_stream {
     bool ended;
 };
 
-struct endpoints {
-    struct agent *agent;
-    struct log_stream *streams;
-};
-
 struct endpoints *endpoints_new(struct agent *agent)
 {
     struct endpoints *endpoints = xcalloc(1, sizeof(*endpoints));
     endpoints->agent = agent;
+    metrics_init(&endpoints->metrics);
     return endpoints;
 }
 
-static void reply_text(struct server_request *request, int status, const char *text)
+struct metrics *metrics_of(const struct agent *agent)
+{
+    return agent->endpoints ? &agent->endpoints->metrics : NULL;
+}
+
+void answer_not_found(struct server_request *request)
+{
+    answer_text(request, 404, "404 page not found\n");
+}
+
+void answer_buf(struct server_request *request, const char *content_type, struct buf *out)
+{
+    if (out->overflow)
+        answer_text(request, 500, "the answer is too long\n");
+    else
+        server_reply(request, 200, content_type, buf_str(out), out->len);
+    buf_free(out);
+}
+
+void answer_text(struct server_request *request, int status, const char *text)
 {
     server_reply(request, status, "text/plain; charset=utf-8", text, strlen(text));
 }
@@ -61,9 +79,12 @@ static size_t on_log_text(void *userdata, const char *text, size_t len)
 static void on_log_end(void *userdata, int result)
 {
     struct log_stream *stream = userdata;
-    (void)result;
     stream->ended = true;
-    server_end(stream->request); /* on_closed follows and frees */
+    /* on_closed follows and frees. */
+    if (result < 0)
+        server_abort(stream->request); /* an end would say that this was all */
+    else
+        server_end(stream->request);
 }
 
 static void on_log_writable(void *userdata)
@@ -84,85 +105,120 @@ static const struct server_stream_ops log_stream_ops = {
     .on_closed = on_log_closed,
 };
 
-static bool query_true(const struct server_request *request, const char *name)
+bool query_true(const struct server_request *request, const char *name)
 {
     const char *value = server_query(request, name);
     return str_eq(value, "true") || str_eq(value, "1");
 }
 
-/* 0, or the sentence of a 400. */
-static const char *parse_log_options(const struct server_request *request, struct logs_options *ret)
+/* A number in a query; -EINVAL when it is none. *ret is untouched when it is absent. */
+static int query_number(const struct server_request *request, const char *name, int64_t *ret)
 {
-    const char *tail = server_query(request, "tailLines");
-    const char *limit = server_query(request, "limitBytes");
-    const char *since_s = server_query(request, "sinceSeconds");
+    const char *text = server_query(request, name);
+    return text ? str_to_i64(text, ret) : 0;
+}
+
+/* NULL, or what is wrong with them: with 400 when it is no number or time, else, as the kubelet's
+ * own validation, with 422. */
+static const char *parse_log_options(const struct server_request *request, struct logs_options *ret,
+                                     int *ret_status)
+{
     const char *since = server_query(request, "sinceTime");
-    int64_t seconds = 0;
-    int64_t since_ms = 0;
+    bool since_s = server_query(request, "sinceSeconds") != NULL;
+    int64_t seconds = 1;
+    int64_t since_ns = 0;
     *ret = (struct logs_options){.tail_lines = -1, .limit_bytes = -1};
     ret->follow = query_true(request, "follow");
     ret->timestamps = query_true(request, "timestamps");
-    if (tail && (str_to_i64(tail, &ret->tail_lines) < 0 || ret->tail_lines < 0))
+    *ret_status = 400;
+    if (query_number(request, "tailLines", &ret->tail_lines) < 0)
         return "tailLines must be a number, 0 or more";
-    if (limit && (str_to_i64(limit, &ret->limit_bytes) < 0 || ret->limit_bytes < 1))
+    if (query_number(request, "limitBytes", &ret->limit_bytes) < 0)
+        return "limitBytes must be a number, 1 or more";
+    if (query_number(request, "sinceSeconds", &seconds) < 0)
+        return "sinceSeconds must be a number, 1 or more";
+    if (since && clock_parse_rfc3339_ns(since, strlen(since), &since_ns) < 0)
+        return "sinceTime must be an RFC 3339 time";
+    *ret_status = 422;
+    if (server_query(request, "tailLines") && ret->tail_lines < 0)
+        return "tailLines must be a number, 0 or more";
+    if (server_query(request, "limitBytes") && ret->limit_bytes < 1)
         return "limitBytes must be a number, 1 or more";
     if (since_s && since)
         return "at most one of sinceTime or sinceSeconds may be specified";
-    if (since_s && (str_to_i64(since_s, &seconds) < 0 || seconds < 1))
+    if (since_s && seconds < 1)
         return "sinceSeconds must be a number, 1 or more";
-    if (since && clock_parse_rfc3339(since, &since_ms) < 0)
-        return "sinceTime must be an RFC 3339 time";
-    if (since_s)
-        ret->since_unix_ns = (clock_unix_ms() - seconds * 1000) * 1000000;
-    else if (since)
-        ret->since_unix_ns = since_ms * 1000000;
+    if (since_s) /* longer than the clock has run: from the start */
+        since_ns = seconds < clock_unix_ms() / 1000 ? clock_unix_ns() - seconds * NS_PER_S : 0;
+    ret->since_unix_ns = since_ns > 0 ? since_ns : 0;
     return NULL;
 }
 
-static const struct container_spec *find_container(const struct pod *pod, const char *name)
+static bool has_container(const struct container_spec *list, size_t len, const char *name,
+                          size_t *ret)
 {
-    for (size_t i = 0; i < pod->spec->containers_len && i < pod->obs.containers_len; i++) {
-        if (str_eq(pod->spec->containers[i].name, name))
-            return &pod->spec->containers[i];
+    for (size_t i = 0; i < len; i++) {
+        if (str_eq(list[i].name, name)) {
+            *ret = i;
+            return true;
+        }
     }
-    return NULL;
+    return false;
 }
 
-/* Which attempt's log is asked for; negative and a text when there is none to show. */
-static int64_t find_attempt(const struct pod *pod, const char *container, bool previous, char *text,
+static const char *waiting_text(const char *reason)
+{
+    if (str_eq(reason, "ErrImagePull"))
+        return "image can't be pulled";
+    if (str_eq(reason, "ImagePullBackOff"))
+        return "trying and failing to pull image";
+    return reason;
+}
+
+/* Which attempt's log is asked for, by the status that kubectl shows and the kubelet's rules for it
+ * (validateContainerLogStatus); negative and a text when there is none to show. */
+static int64_t find_attempt(const struct pod *pod, size_t index, bool previous, char *text,
                             size_t size)
 {
-    const struct container_observed *c = &pod->containers[0];
-    if (previous) {
-        if (c->attempt > 0 && c->id[0])
-            return (int64_t)c->attempt - 1;
-        str_fmt(text, size, "previous terminated container \"%s\" in pod \"%s\" not found",
-                container, pod->spec->name);
-        return -1;
-    }
-    if (c->id[0] && (c->machine == MACHINE_RUNNING || c->machine == MACHINE_EXITED))
-        return c->attempt;
-    if (c->id[0] && c->last.valid)
-        return (int64_t)c->attempt - (c->machine == MACHINE_NONE ? 0 : 1);
-    const char *why = "ContainerCreating";
-    if (pod->refused)
-        why = pod->refusal->reason;
-    else if (c->image == IMAGE_FAILED)
-        why = "trying and failing to pull image";
-    else if (c->machine == MACHINE_FAILED)
-        why = c->start_reason;
-    str_fmt(text, size, "container \"%s\" in pod \"%s\" is waiting to start: %s", container,
-            pod->spec->name, why);
+    /* A copy: asking must not touch what is reported. */
+    struct container_observed containers[STATUS_CONTAINERS_MAX];
+    struct pod_observed obs = pod->obs;
+    struct now now = {.mono_ms = clock_mono_ms(), .unix_ms = clock_unix_ms()};
+    struct pod_status status;
+    const char *name = pod->spec->containers[index].name;
+    memcpy(containers, pod->containers, sizeof(containers));
+    obs.containers = containers;
+    if (pod->adopting && !previous)
+        return containers[index].attempt; /* as a former agent last knew it: running */
+    pod_status(pod->spec, &obs, pod->refused ? pod->refusal : NULL, "", &now, &status);
+    const struct container_status *cs = &status.containers[index];
+    const struct machine_exit *end = cs->last;
+    bool ended = cs->state == STATE_TERMINATED || cs->last;
+    if (!previous && cs->state == STATE_RUNNING)
+        return containers[index].attempt;
+    if (!previous && cs->state == STATE_TERMINATED && cs->terminated->id[0])
+        end = cs->terminated;
+    if (end && end->id[0])
+        return (int64_t)containers[index].attempt - (end == &containers[index].last);
+    if (previous)
+        str_fmt(text, size, "previous terminated container \"%s\" in pod \"%s\" not found", name,
+                pod->spec->name);
+    else if (ended)
+        str_fmt(text, size, "container \"%s\" in pod \"%s\" is terminated", name, pod->spec->name);
+    else
+        str_fmt(text, size, "container \"%s\" in pod \"%s\" is waiting to start: %s", name,
+                pod->spec->name, waiting_text(cs->reason ? cs->reason : "ContainerCreating"));
     return -1;
 }
 
 static void begin_logs(struct endpoints *endpoints, struct server_request *request, struct pod *pod,
-                       int64_t attempt, struct logs_options *options)
+                       size_t index, int64_t attempt, struct logs_options *options)
 {
-    char *path = machine_log_path(endpoints->agent, pod->spec, 0, (uint32_t)attempt);
+    const struct container_observed *c = &pod->containers[index];
+    char *path = machine_log_path(endpoints->agent, pod->spec, index, (uint32_t)attempt);
     struct log_stream *stream = xcalloc(1, sizeof(*stream));
-    bool running = pod->containers[0].machine == MACHINE_RUNNING &&
-                   attempt == (int64_t)pod->containers[0].attempt;
+    bool running =
+        (c->machine == MACHINE_RUNNING || pod->adopting) && attempt == (int64_t)c->attempt;
     stream->endpoints = endpoints;
     stream->request = request;
     stream->uid = xstrdup(pod->spec->uid);
@@ -172,15 +228,20 @@ static void begin_logs(struct endpoints *endpoints, struct server_request *reque
     int result =
         logs_open(&endpoints->agent->loop, path, options, &log_callbacks, stream, &stream->reader);
     free(path);
-    if (result < 0) {
-        char text[256];
+    if (result < 0 && result != -ENOENT) {
+        char text[512];
         str_fmt(text, sizeof(text), "the log of pod \"%s\" cannot be read: %s", pod->spec->name,
                 strerror(-result));
         stream_free(stream);
-        reply_text(request, 500, text);
+        answer_text(request, 500, text);
         return;
     }
     server_begin(request, 200, "text/plain", &log_stream_ops, stream);
+    if (result == -ENOENT) {
+        /* Just renamed and not begun anew, or cleaned up by somebody: nothing is there to show. */
+        stream->ended = true;
+        server_end(request);
+    }
 }
 
 static void handle_logs(struct endpoints *endpoints, struct server_request *request,
@@ -188,33 +249,41 @@ static void handle_logs(struct endpoints *endpoints, struct server_request *requ
 {
     char text[1024];
     struct logs_options options;
+    size_t index = 0;
+    int status;
     if (len != 4) {
-        reply_text(request, 404, "404 page not found\n");
+        answer_text(request, 404, "404: Page Not Found");
         return;
     }
+    const char *wrong = parse_log_options(request, &options, &status);
+    if (wrong) {
+        answer_text(request, status, wrong);
+        return;
+    }
+    const char *name = segments[3];
     struct pod *pod = reconcile_find(endpoints->agent->reconcile, segments[1], segments[2]);
     if (!pod) {
-        str_fmt(text, sizeof(text), "pod \"%s/%s\" not found\n", segments[1], segments[2]);
-        reply_text(request, 404, text);
+        str_fmt(text, sizeof(text), "pod \"%s\" does not exist", segments[2]);
+        answer_text(request, 404, text);
         return;
     }
-    if (!find_container(pod, segments[3])) {
-        str_fmt(text, sizeof(text), "container \"%s\" not found in pod \"%s\"\n", segments[3],
-                segments[2]);
-        reply_text(request, 404, text);
+    const struct pod_spec *spec = pod->spec;
+    bool init = has_container(spec->init_containers, spec->init_containers_len, name, &index);
+    if (!init && !has_container(spec->containers, spec->containers_len, name, &index)) {
+        str_fmt(text, sizeof(text), "container \"%s\" not found in pod \"%s\"", name, spec->name);
+        answer_text(request, 404, text);
         return;
     }
-    const char *wrong = parse_log_options(request, &options);
-    if (wrong) {
-        reply_text(request, 400, wrong);
-        return;
-    }
-    int64_t attempt =
-        find_attempt(pod, segments[3], query_true(request, "previous"), text, sizeof(text));
-    if (attempt < 0)
-        reply_text(request, 400, text);
+    int64_t attempt = -1;
+    if (init || index >= pod->obs.containers_len || index >= STATUS_CONTAINERS_MAX)
+        str_fmt(text, sizeof(text), "container \"%s\" in pod \"%s\" is not available", name,
+                spec->name);
     else
-        begin_logs(endpoints, request, pod, attempt, &options);
+        attempt = find_attempt(pod, index, query_true(request, "previous"), text, sizeof(text));
+    if (attempt < 0)
+        answer_text(request, 400, text);
+    else
+        begin_logs(endpoints, request, pod, index, attempt, &options);
 }
 
 void endpoints_container_ended(struct endpoints *endpoints, const char *uid)
@@ -231,28 +300,27 @@ void endpoints_free(struct endpoints *endpoints)
 {
     while (endpoints && endpoints->streams)
         stream_free(endpoints->streams);
+    if (endpoints)
+        files_free(endpoints);
     free(endpoints);
 }
 
 /* ---- routing ---- */
 
-static void handle_healthz(struct endpoints *endpoints, struct server_request *request,
-                           char *const *segments, size_t len)
-{
-    (void)endpoints;
-    (void)segments;
-    (void)len;
-    reply_text(request, 200, "ok");
-}
-
 static const struct {
     const char *first; /* segment */
     const char *method;
-    void (*handle)(struct endpoints *endpoints, struct server_request *request,
-                   char *const *segments, size_t len);
+    endpoint_handler handle;
 } routes[] = {
-    {"healthz", "GET", handle_healthz},
+    {"checkpoint", "POST", handle_checkpoint},
+    {"configz", "GET", handle_configz},
     {"containerLogs", "GET", handle_logs},
+    {"healthz", "GET", handle_healthz},
+    {"logs", "GET", handle_files},
+    {"metrics", "GET", handle_metrics},
+    {"pods", "GET", handle_pods},
+    {"runningpods", "GET", handle_running_pods},
+    {"stats", "GET", handle_stats},
 };
 
 static size_t split(char *path, char **segments)
@@ -276,12 +344,14 @@ void endpoints_handle(void *userdata, struct server_request *request)
         if (!str_eq(routes[i].first, segments[0]))
             continue;
         found = true;
-        if (str_eq(server_method(request), routes[i].method))
+        if (str_eq(server_method(request), routes[i].method)) {
             routes[i].handle(endpoints, request, segments, len);
-        else
-            reply_text(request, 405, "405 method not allowed\n");
+        } else {
+            server_add_header(request, "Allow", routes[i].method);
+            answer_text(request, 405, "405: Method Not Allowed");
+        }
     }
     if (!found)
-        reply_text(request, 404, "404 page not found\n");
+        answer_not_found(request);
     free(path);
 }

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "provider/metrics.h"
 #include "runtime/statedir.h"
 
 #include <errno.h>
@@ -88,10 +89,21 @@ struct machine *machine_of(struct agent *agent, struct pod *pod)
 
 /* ---- images ---- */
 
+static void count_pull(const struct agent *agent, const struct image_result *result)
+{
+    struct metrics *metrics = metrics_of(agent);
+    if (!metrics || (result->image && !result->pulled))
+        return;
+    metrics->pulled_bytes += result->image ? result->bytes : 0;
+    metrics_operation(metrics, OPERATION_PULL_IMAGE, clock_mono_ns() - result->took_ms * 1000000,
+                      !result->image);
+}
+
 static void on_pulled(void *userdata, const struct image_result *result)
 {
     struct machine *m = userdata;
     m->pull = NULL;
+    count_pull(m->agent, result);
     struct pull_result answer = {
         .result = result->image ? 0 : -EIO,
         .reason = result->reason,
@@ -133,6 +145,7 @@ static void world_pull(void *world, struct pod *pod, uint32_t container)
 struct net_call {
     struct agent *agent;
     char *uid;
+    uint64_t began_ns; /* mono */
 };
 
 static struct net_call *net_call_new(struct agent *agent, const char *uid)
@@ -140,6 +153,7 @@ static struct net_call *net_call_new(struct agent *agent, const char *uid)
     struct net_call *call = xmalloc(sizeof(*call));
     call->agent = agent;
     call->uid = xstrdup(uid);
+    call->began_ns = clock_mono_ns();
     return call;
 }
 
@@ -148,6 +162,7 @@ static void on_net_added(void *userdata, int result, const struct network_result
 {
     struct net_call *call = userdata;
     struct pod *pod = reconcile_find_uid(call->agent->reconcile, call->uid);
+    metrics_operation(metrics_of(call->agent), OPERATION_RUN_SANDBOX, call->began_ns, result < 0);
     if (pod && result == 0) {
         struct machine *m = machine_of(call->agent, pod);
         m->net = *net;
@@ -193,6 +208,7 @@ static void on_net_deleted(void *userdata, int result, const struct network_resu
 {
     struct net_call *call = userdata;
     (void)net;
+    metrics_operation(metrics_of(call->agent), OPERATION_STOP_SANDBOX, call->began_ns, result < 0);
     reconcile_net_deleted(call->agent->reconcile, call->uid, result, error);
     free(call->uid);
     free(call);
@@ -213,9 +229,33 @@ static void world_net_del(void *world, struct pod *pod)
 
 /* ---- machines ---- */
 
+/* One that runs is either what was just launched, or an earlier agent's. */
+static void count_running(struct machine *m, int64_t started_unix_ms)
+{
+    struct metrics *metrics = metrics_of(m->agent);
+    const struct pod *pod = reconcile_find_uid(m->agent->reconcile, m->uid);
+    if (!metrics || !pod)
+        return;
+    if (!m->launched_ns) {
+        metrics->adopted++;
+        return;
+    }
+    uint32_t attempt = pod->containers[0].attempt;
+    metrics->machines_started++;
+    metrics->restarts += attempt > 0;
+    metrics->pods_started += attempt == 0;
+    if (attempt == 0 && pod->obs.start_ms && started_unix_ms >= pod->obs.start_ms)
+        histogram_add(&metrics->pod_start, (double)(started_unix_ms - pod->obs.start_ms) / 1e3);
+    metrics_boot(metrics, m->agent->vmm->name, m->image ? m->image->guest_kind : "unknown",
+                 (double)(clock_mono_ns() - m->launched_ns) / 1e9);
+    metrics_operation(metrics, OPERATION_START_CONTAINER, m->launched_ns, false);
+    m->launched_ns = 0;
+}
+
 static void on_running(void *userdata, int64_t started_unix_ms)
 {
     struct machine *m = userdata;
+    count_running(m, started_unix_ms);
     reconcile_running(m->agent->reconcile, m->uid, 0, m->id, started_unix_ms);
 }
 
@@ -224,6 +264,7 @@ static void on_failed(void *userdata, const struct err *err)
     struct machine *m = userdata;
     instance_release(m->instance);
     m->instance = NULL;
+    metrics_operation(metrics_of(m->agent), OPERATION_START_CONTAINER, m->launched_ns, true);
     reconcile_start_failed(m->agent->reconcile, m->uid, 0, m->id, "RunContainerError", err->text,
                            err->kind == ERR_SPEC);
 }
@@ -242,6 +283,11 @@ static void on_exit_(void *userdata, const struct instance_end *end)
              end->oom ? "OOMKilled" : (end->exit.reason ? end->exit.reason : ""));
     str_copy(exit.message, sizeof(exit.message), end->exit.message);
     str_copy(exit.id, sizeof(exit.id), m->id);
+    struct metrics *metrics = metrics_of(m->agent);
+    if (metrics) {
+        metrics->ended++;
+        metrics->oom_killed += end->oom;
+    }
     instance_release(m->instance);
     m->instance = NULL;
     reconcile_exited(m->agent->reconcile, m->uid, 0, &exit);
@@ -253,6 +299,9 @@ static void on_lost(void *userdata)
     struct machine *m = userdata;
     instance_release(m->instance);
     m->instance = NULL;
+    struct metrics *metrics = metrics_of(m->agent);
+    if (metrics)
+        metrics->lost++;
     reconcile_lost(m->agent->reconcile, m->uid, 0, m->id);
     endpoints_container_ended(m->agent->endpoints, m->uid);
 }
@@ -270,9 +319,11 @@ static void world_launch(void *world, struct pod *pod, uint32_t container, const
     struct machine *m = machine_of(agent, pod);
     struct err err = {0};
     str_copy(m->id, sizeof(m->id), id);
+    m->launched_ns = clock_mono_ns();
     int result = machine_launch(m, pod, &instance_callbacks, &err);
     if (result == 0)
         return;
+    metrics_operation(metrics_of(agent), OPERATION_START_CONTAINER, m->launched_ns, true);
     struct deferred *d = defer(agent, DEFER_START_FAILED, pod->spec->uid);
     d->container = container;
     d->id = xstrdup(id);
@@ -342,6 +393,7 @@ static void world_forget(void *world, struct pod *pod)
     if (m->instance)
         instance_release(m->instance);
     image_unref(m->image);
+    free(m->stats);
     free(m->uid);
     free(m);
     pod->machine = NULL;

@@ -8,6 +8,8 @@
 
 #define CONTAINER_PORTS_MAX 64 /* host ports of one Pod */
 
+struct stats;
+
 /* The world's data of one Pod, in pod->machine. */
 struct machine {
     struct agent *agent;
@@ -17,6 +19,8 @@ struct machine {
     struct network_result net;
     bool net_up;
     struct instance *instance;
+    uint64_t launched_ns;     /* mono; 0: adopted, or running already */
+    struct stats *stats;      /* NULL until somebody asks; see usage.c */
     char id[OBSERVED_ID_MAX]; /* of the instance, current or last */
 };
 

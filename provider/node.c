@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KUBELET_VERSION "v1.37.2"
 #define PROBE_AGAIN_MS 60000u       /* machines can run: asked again so often */
 #define PROBE_FAILED_AGAIN_MS 5000u /* they cannot: somebody may be mending it now */
 #define LABELS_MAX (CONFIG_LIST_MAX + 10)
@@ -104,7 +103,7 @@ static void with_status(struct node *node, int64_t heartbeat_ms,
         .kernel_version = host->kernel_version,
         .os_image = host->os_image,
         .runtime_version = runtime,
-        .kubelet_version = KUBELET_VERSION,
+        .kubelet_version = NODE_KUBELET_VERSION,
         .architecture = host->architecture,
         .runtime_handlers = handlers,
         .runtime_handlers_len = 2,

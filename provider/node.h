@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#define NODE_KUBELET_VERSION "v1.37.2" /* whose ways this agent follows */
+
 struct agent;
 struct node;
 

@@ -118,3 +118,13 @@ bool reconcile_pending(const struct reconcile *r);
 struct pod *reconcile_find(struct reconcile *r, const char *ns, const char *name);
 struct pod *reconcile_find_uid(struct reconcile *r, const char *uid);
 size_t reconcile_count(const struct reconcile *r);
+/* All of them, in no order; none may come or go meanwhile. */
+void reconcile_each(struct reconcile *r, void (*each)(void *userdata, struct pod *pod),
+                    void *userdata);
+/* The status as it would be reported now. Points into the Pod and into itself. */
+struct pod_look {
+    struct pod_status status;
+    struct pod_observed obs; /* copies: looking must not change what was observed */
+    struct container_observed containers[STATUS_CONTAINERS_MAX];
+};
+void reconcile_status(struct reconcile *r, const struct pod *pod, struct pod_look *ret);

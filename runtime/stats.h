@@ -40,6 +40,10 @@ size_t stats_links(pid_t pid, struct stats_link *out, size_t max);
 /* The host receives on a tap what the guest sent. */
 void stats_link_turn(struct stats_link *link);
 
+/* Whether the first default route leaves by it, by the text of /proc/net/route. */
+bool stats_parse_default_link(const char *text, const char *name);
+bool stats_is_default_link(const char *name);
+
 /* /proc/stat, /proc/meminfo, /proc/vmstat, /proc/loadavg, statvfs. */
 struct stats_host {
     uint64_t cpu_ns; /* not idle, not waiting, not stolen */

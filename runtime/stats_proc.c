@@ -175,6 +175,27 @@ void stats_link_turn(struct stats_link *link)
     link->tx_dropped = seen.rx_dropped;
 }
 
+bool stats_parse_default_link(const char *text, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (const char *line = text; *line; line = next_line(line)) {
+        const char *tab = strchr(line, '\t');
+
+        if (tab && strncmp(tab, "\t00000000\t", 10) == 0)
+            return (size_t)(tab - line) == len && strncmp(line, name, len) == 0;
+    }
+    return false;
+}
+
+bool stats_is_default_link(const char *name)
+{
+    char text[TEXT_MAX];
+
+    return read_text("/proc/net/route", text, sizeof(text)) > 0 &&
+           stats_parse_default_link(text, name);
+}
+
 int stats_parse_host_cpu(const char *text, struct stats_host *ret)
 {
     uint64_t user, nice, system, idle, wait, irq, softirq;

@@ -147,6 +147,21 @@ static void test_links(void **state)
     assert_true(stats_links(0, links, 8) >= 1); /* lo is everywhere */
 }
 
+static void test_default_link(void **state)
+{
+    static const char text[] = "Iface\tDestination\tGateway \tFlags\n"
+                               "unik0\t0000580A\t00000000\t0001\n"
+                               "eth1\t00000000\t0100000A\t0003\n"
+                               "eth0\t00000000\t0100000B\t0003\n";
+
+    (void)state;
+    assert_true(stats_parse_default_link(text, "eth1"));
+    assert_false(stats_parse_default_link(text, "eth0"));
+    assert_false(stats_parse_default_link(text, "eth"));
+    assert_false(stats_parse_default_link(text, "unik0"));
+    assert_false(stats_parse_default_link("", "eth1"));
+}
+
 static void test_host(void **state)
 {
     struct stats_host host = {0};
@@ -291,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_process),
         cmocka_unit_test(test_own_process),
         cmocka_unit_test(test_links),
+        cmocka_unit_test(test_default_link),
         cmocka_unit_test(test_host),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_rate),
