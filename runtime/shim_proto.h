@@ -10,8 +10,10 @@
 
 #define SHIM_PROTO_VERSION 1
 #define SHIM_TEXT_MAX 512
-#define SHIM_AGENTS_MAX 4   /* connections at a time; a further one is closed at once */
-#define SHIM_BACKLOG 8      /* connections that wait to be accepted */
+#define SHIM_AGENTS_MAX 4 /* connections at a time; a further one is closed at once */
+/* Connections that wait to be accepted. A shim that hangs keeps those of every agent that came and
+ * went: with none left, an agent could not even tell that shim from the others to end it. */
+#define SHIM_BACKLOG 4096
 #define SHIM_INPUT_MAX 4096 /* bytes for the guest's console that wait in the shim */
 #define SHIM_TAIL_MAX 2048  /* last console bytes, kept for the exit record */
 #define SHIM_STDERR_MAX 512 /* last bytes of the VMM's standard error, kept for the exit record */
