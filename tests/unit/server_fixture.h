@@ -107,7 +107,9 @@ static inline void spin(struct bench *b)
     fake_api_step(&b->api);
 }
 
-static inline void open_bench(struct bench *b, bool anonymous)
+/* handler and userdata: who answers. */
+static inline void open_bench_for(struct bench *b, bool anonymous, server_handler handle,
+                                  void *userdata)
 {
     struct err err;
     *b = (struct bench){0};
@@ -125,9 +127,14 @@ static inline void open_bench(struct bench *b, bool anonymous)
                                          .client_ca_pem = b->ca.ca_pem,
                                          .anonymous = anonymous};
     assert_int_equal(server_start_with(&b->loop, (struct kube_client *)(void *)&b->api, &fake_calls,
-                                       &config, handler, b, &b->server, &err),
+                                       &config, handle, userdata, &b->server, &err),
                      0);
     assert_int_equal(server_set_certificate(b->server, b->cert, b->key, &err), 0);
+}
+
+static inline void open_bench(struct bench *b, bool anonymous)
+{
+    open_bench_for(b, anonymous, handler, b);
 }
 
 static inline void close_bench(struct bench *b)
