@@ -196,8 +196,9 @@ static int64_t grace_ms_of(int64_t grace_s)
     return (grace_s < INT32_MAX ? grace_s : INT32_MAX) * 1000;
 }
 
-/* A start that is still under way when the grace of a deletion is over: nobody answers there, a shim
- * that hangs for one. The API counts the grace in its own time, so it is never longer than itself. */
+/* A start that is still under way when the grace of a deletion is over: nobody answers there, a
+ * shim that hangs for one. The API counts the grace in its own time, so it is never longer than
+ * itself. */
 static bool start_overdue(struct plan *plan, int64_t grace_ms)
 {
     int64_t left_ms = plan->spec->deletion_ms - plan->now->unix_ms;

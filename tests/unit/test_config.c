@@ -354,8 +354,8 @@ static void test_round_trip(void **state)
     static const char *const args[] = {
         "--node-name=n",
         "--node-name=n|--provider-id=q\"uo\\te #: {x}|--cgroup=|--cni-bin-dirs=|--anonymous-auth",
-        "--node-name=n|--image-layouts=/a b,/ü,/c: d,/'|--provider-id= ~ "
-        "|--cluster-dns=::1,1.2.3.4",
+        ("--node-name=n|--image-layouts=/a b,/ü,/c: d,/'|--provider-id= ~ "
+         "|--cluster-dns=::1,1.2.3.4"),
         "--node-name=n|--provider-id=null|--vmm-user=~|--node-labels=a=,b.c/d=e|--port=1",
     };
     for (size_t i = 0; i < ARRAY_LEN(args); i++) {

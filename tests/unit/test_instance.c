@@ -52,7 +52,8 @@ static void test_runs_and_exits(void **state)
     assert_int_equal(seen.end.exit.exit_code, 7);
     assert_false(seen.end.oom);
     assert_int_equal(seen.end.started_ms, seen.started_ms);
-    assert_true(seen.end.finished_ms >= seen.end.started_ms + 45);
+    /* The VMM's 50 ms begin before the shim has noted the start: only the order is certain. */
+    assert_true(seen.end.finished_ms >= seen.end.started_ms);
     assert_int_equal(instance_pid(seen.instance), 0);
 
     CLEANUP(free) char *log = log_text(&world, 1);
