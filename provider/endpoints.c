@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "provider/endpoints_priv.h"
 #include "provider/machines.h"
+#include "provider/streams.h"
 #include "runtime/logs.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ struct endpoints *endpoints_new(struct agent *agent)
 {
     struct endpoints *endpoints = xcalloc(1, sizeof(*endpoints));
     endpoints->agent = agent;
+    endpoints->upgraded = streams_new(agent);
     metrics_init(&endpoints->metrics);
     return endpoints;
 }
@@ -294,31 +296,42 @@ void endpoints_container_ended(struct endpoints *endpoints, const char *uid)
         if (!s->ended && str_eq(s->uid, uid))
             logs_container_ended(s->reader);
     }
+    streams_container_ended(endpoints->upgraded, uid);
 }
 
 void endpoints_free(struct endpoints *endpoints)
 {
     while (endpoints && endpoints->streams)
         stream_free(endpoints->streams);
-    if (endpoints)
+    if (endpoints) {
         files_free(endpoints);
+        streams_free(endpoints->upgraded);
+    }
     free(endpoints);
 }
 
 /* ---- routing ---- */
 
+/* Streams are asked for with POST by SPDY clients and with GET by WebSocket's. */
 static const struct {
     const char *first; /* segment */
     const char *method;
     endpoint_handler handle;
 } routes[] = {
+    {"attach", "GET", handle_attach},
+    {"attach", "POST", handle_attach},
     {"checkpoint", "POST", handle_checkpoint},
     {"configz", "GET", handle_configz},
     {"containerLogs", "GET", handle_logs},
+    {"exec", "GET", handle_exec},
+    {"exec", "POST", handle_exec},
     {"healthz", "GET", handle_healthz},
     {"logs", "GET", handle_files},
     {"metrics", "GET", handle_metrics},
     {"pods", "GET", handle_pods},
+    {"portForward", "GET", handle_forward},
+    {"portForward", "POST", handle_forward},
+    {"run", "POST", handle_exec},
     {"runningpods", "GET", handle_running_pods},
     {"stats", "GET", handle_stats},
 };
@@ -333,25 +346,35 @@ static size_t split(char *path, char **segments)
     return len;
 }
 
+static void refuse_method(struct server_request *request, const char *first)
+{
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (str_eq(routes[i].first, first))
+            server_add_header(request, "Allow", routes[i].method);
+    }
+    answer_text(request, 405, "405: Method Not Allowed");
+}
+
 void endpoints_handle(void *userdata, struct server_request *request)
 {
     struct endpoints *endpoints = userdata;
     char *path = xstrdup(server_path(request));
     char *segments[SEGMENTS_MAX];
     size_t len = split(path, segments);
-    bool found = false;
-    for (size_t i = 0; i < ARRAY_LEN(routes) && len && !found; i++) {
+    endpoint_handler handle = NULL;
+    bool known = false;
+    for (size_t i = 0; i < ARRAY_LEN(routes) && len; i++) {
         if (!str_eq(routes[i].first, segments[0]))
             continue;
-        found = true;
-        if (str_eq(server_method(request), routes[i].method)) {
-            routes[i].handle(endpoints, request, segments, len);
-        } else {
-            server_add_header(request, "Allow", routes[i].method);
-            answer_text(request, 405, "405: Method Not Allowed");
-        }
+        known = true;
+        if (str_eq(server_method(request), routes[i].method))
+            handle = routes[i].handle;
     }
-    if (!found)
+    if (handle)
+        handle(endpoints, request, segments, len);
+    else if (known)
+        refuse_method(request, segments[0]);
+    else
         answer_not_found(request);
     free(path);
 }

@@ -11,11 +11,13 @@ struct buf;
 
 struct log_stream;
 struct file_stream;
+struct streams;
 
 struct endpoints {
     struct agent *agent;
     struct log_stream *streams;
     struct file_stream *files;
+    struct streams *upgraded;
     struct metrics metrics;
     struct stats_rate host_rate;
 };
@@ -52,6 +54,13 @@ void handle_configz(struct endpoints *endpoints, struct server_request *request,
                     char *const *segments, size_t len);
 void handle_checkpoint(struct endpoints *endpoints, struct server_request *request,
                        char *const *segments, size_t len);
+/* endpoints_streams.c: what a connection is taken over for */
+void handle_attach(struct endpoints *endpoints, struct server_request *request,
+                   char *const *segments, size_t len);
+void handle_exec(struct endpoints *endpoints, struct server_request *request, char *const *segments,
+                 size_t len);
+void handle_forward(struct endpoints *endpoints, struct server_request *request,
+                    char *const *segments, size_t len);
 /* endpoints_files.c */
 void handle_files(struct endpoints *endpoints, struct server_request *request,
                   char *const *segments, size_t len);

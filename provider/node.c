@@ -72,6 +72,7 @@ static void with_status(struct node *node, int64_t heartbeat_ms,
 {
     static const struct key_value taints[] = {{"virtual-kubelet.io/provider", "unikubelet"}};
     static const char *const handlers[] = {"", "unikernel"};
+    static const char *const features[] = {"ExtendWebSocketsToKubelet"}; /* contract 5.5, 5.6 */
     const struct agent *agent = node->agent;
     const struct config *config = &agent->config;
     const struct host *host = agent->host;
@@ -107,6 +108,8 @@ static void with_status(struct node *node, int64_t heartbeat_ms,
         .architecture = host->architecture,
         .runtime_handlers = handlers,
         .runtime_handlers_len = 2,
+        .declared_features = features,
+        .declared_features_len = 1,
         .images = images,
         .images_len = fill_images(node, images),
         .conditions_len = node->conditions_len,

@@ -89,9 +89,10 @@ void streams_exec(struct streams *streams, struct server_request *request, char 
     if (m && m->image && m->image->guest_kind)
         kind = m->image->guest_kind;
     str_fmt(text, sizeof(text),
-            "cannot run a command in container \"%s\": its image \"%s\" is a virtual machine of "
-            "kind \"%s\", which has no agent inside to start one; kubectl attach reaches its "
-            "serial console, kubectl port-forward its ports, kubectl logs its output",
+            "cannot run a command in container \"%s\": its image \"%s\" is a unikernel (guest kind "
+            "\"%s\"), a virtual machine in which no process can be started from outside; kubectl "
+            "attach reaches its serial console, kubectl port-forward its ports, kubectl logs its "
+            "output",
             segments[len - 1], pod->spec->containers[0].image, kind);
     refuse(request, 501, text);
 }

@@ -7,6 +7,7 @@
 #define COM1 0x3f8
 #define LINE_STATUS (COM1 + 5)
 #define EMPTY 0x20
+#define READY 0x01
 
 void console_put(const char *text, size_t len)
 {
@@ -15,6 +16,11 @@ void console_put(const char *text, size_t len)
         }
         outb(COM1, (uint8_t)text[i]);
     }
+}
+
+int console_get(void)
+{
+    return inb(LINE_STATUS) & READY ? inb(COM1) : -1;
 }
 
 static void put_number(uint32_t value, unsigned base, bool negative)

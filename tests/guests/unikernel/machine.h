@@ -25,6 +25,7 @@ static inline uint8_t inb(uint16_t port)
 
 /* console.c */
 void console_put(const char *text, size_t len);
+int console_get(void); /* -1: nobody typed */
 void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* machine.c */

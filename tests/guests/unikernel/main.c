@@ -1,5 +1,5 @@
 /* A unikernel for tests. Arguments after "--": --port=N --exit=N --after=MS --crash --hang
- * --mem=MIB --print=TEXT --lines=N. With an address it serves HTTP (http.c); without, or with
+ * --mem=MIB --print=TEXT --lines=N --echo. With an address it serves HTTP (http.c); without, or with
  * --exit, it ends by itself when told to. */
 #include "guest.h"
 
@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+#define ECHO_MS 10
 
 struct start_info {
     uint32_t magic, version, flags, nr_modules;
@@ -25,7 +27,7 @@ struct memmap_entry {
 
 struct options {
     unsigned port;
-    bool exit, crash, hang;
+    bool exit, crash, hang, echo;
     int code;
     uint32_t after_ms, lines;
 };
@@ -118,6 +120,8 @@ static void parse_options(struct options *options)
             options->crash = true;
         else if (strcmp(arg, "--hang") == 0)
             options->hang = true;
+        else if (strcmp(arg, "--echo") == 0)
+            options->echo = true;
     }
 }
 
@@ -149,6 +153,24 @@ static void end_when_told(const struct options *options)
         machine_exit(options->code);
 }
 
+/* What is typed on the console comes back a line at a time; "exit" ends the guest. */
+static void echo_lines(void)
+{
+    static char line[256];
+    static size_t len;
+    for (int c; (c = console_get()) >= 0;) {
+        if (c != '\n' && c != '\r' && len < sizeof(line) - 1) {
+            line[len++] = (char)c;
+            continue;
+        }
+        line[len] = '\0';
+        len = 0;
+        print("you typed: %s\n", line);
+        if (strcmp(line, "exit") == 0)
+            machine_exit(0);
+    }
+}
+
 /* The timer runs only while a connection or a deadline needs it. */
 static uint32_t wait_ms(const struct options *options)
 {
@@ -160,6 +182,8 @@ static uint32_t wait_ms(const struct options *options)
         uint32_t left = now < options->after_ms ? options->after_ms - now : 1;
         ms = ms && ms < left ? ms : left;
     }
+    if (options->echo) /* the console is polled */
+        ms = ms && ms < ECHO_MS ? ms : ECHO_MS;
     return ms;
 }
 
@@ -181,6 +205,8 @@ void kernel_main(const struct start_info *info)
         }
         if (command.ip)
             sys_check_timeouts();
+        if (options.echo)
+            echo_lines();
         if (options.after_ms && machine_ms() >= options.after_ms) {
             options.after_ms = 0;
             end_when_told(&options);
