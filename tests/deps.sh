@@ -35,6 +35,7 @@ umoci                         images
 openssl                       certificates
 curl                          demo
 jq                            demo
+bc                            counting
 ca-certificates               downloads
 '
 
