@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "provider/agent.h"
+#include "provider/metrics.h"
 #include "provider/node.h"
 #include "provider/startup.h"
 
@@ -53,13 +54,30 @@ static void on_deadline(uv_timer_t *timer)
     (void)timer; /* waking the loop is all: the flush follows */
 }
 
+/* From the moment when the loop woke with something to do until nothing is left to be begun. */
+static void measure_lag(const struct agent *agent)
+{
+    struct metrics *metrics = metrics_of(agent);
+    if (!metrics)
+        return;
+    if (!metrics->behind_ns)
+        metrics->behind_ns = uv_now(&agent->loop) * 1000000;
+    if (agent->deferred_head || reconcile_pending(agent->reconcile))
+        return;
+    histogram_add(&metrics->lag, (double)(uv_hrtime() - metrics->behind_ns) / 1e9);
+    metrics->behind_ns = 0;
+}
+
 /* Runs just before the loop sleeps: everything that the callbacks of this turn recorded is acted
  * upon together. */
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct agent *agent = prepare->data;
+    bool work = agent->deferred_head || (agent->reconcile && reconcile_pending(agent->reconcile));
     uint64_t deadline = flush(agent);
     uint64_t now = clock_mono_ms();
+    if (work)
+        measure_lag(agent);
     if (deadline == DEADLINE_NONE)
         uv_timer_stop(&agent->timer);
     else

@@ -34,7 +34,8 @@ struct metrics {
         struct histogram seconds; /* also of those that failed */
     } operations[_OPERATION_MAX];
     struct histogram pod_start; /* accepted to running, first attempts */
-    struct histogram lag;       /* an event was heard, until all that it asks for was done */
+    struct histogram lag;       /* an event was heard, until all that it asks for was begun */
+    uint64_t behind_ns;         /* uv_hrtime: the first event that waits still; 0: none does */
     uint64_t pods_started;
     uint64_t machines_started;
     uint64_t restarts;
