@@ -23,6 +23,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define PEM_FILE_MAX (1024 * 1024)
 
@@ -126,6 +127,8 @@ static int open_host(struct agent *agent, struct err *err)
     char *pods = xasprintf("%s/pods", config->state_dir);
     /* VMMs pass through on the way to their kernel; what is secret below is 0700. */
     int result = file_mkdirs(config->state_dir, 0711);
+    if (result == 0 && chmod(config->state_dir, 0711) < 0)
+        result = -errno; /* one that stood already, or that a umask narrowed */
     if (result == 0)
         result = file_mkdirs(config->run_dir, 0711);
     if (result == 0)
