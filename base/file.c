@@ -60,20 +60,25 @@ static int write_all(int fd, const char *data, size_t len)
     return 0;
 }
 
+#define FILE_MODE_OWNER 0600
+
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode)
 {
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
     char tmp[FILE_PATH_MAX];
     int fd;
     int r;
 
     if (snprintf(tmp, sizeof(tmp), "%s.tmp-%d", path, (int)getpid()) >= (int)sizeof(tmp))
         return -ENAMETOOLONG;
-    (void)unlink(tmp); /* of a dead process with our pid */
-    fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = open(tmp, flags, FILE_MODE_OWNER);
+    if (fd < 0 && errno == EEXIST && unlink(tmp) == 0) /* of a dead process with our pid */
+        fd = open(tmp, flags, FILE_MODE_OWNER);
     if (fd < 0)
         return -errno;
     r = write_all(fd, data, len);
-    if (r == 0 && fchmod(fd, mode) < 0) /* not by open: the umask must not take bits away */
+    /* Not by open: the umask must not take bits away. */
+    if (r == 0 && mode != FILE_MODE_OWNER && fchmod(fd, mode) < 0)
         r = -errno;
     if (close(fd) < 0 && r == 0)
         r = -errno;

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "k8s/client_priv.h"
 #include "k8s/list_split.h"
+#include "k8s/object_parse.h"
 #include "k8s/watch_stream.h"
 
 #include <errno.h>
@@ -180,7 +181,7 @@ static int tell_relist(struct watch *w)
 static int on_item(void *userdata, const char *text, size_t len)
 {
     struct watch *w = userdata;
-    struct json *object = json_parse(text, len, NULL);
+    struct json *object = object_parse(text, len);
 
     if (!object)
         return -EBADMSG;

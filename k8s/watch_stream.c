@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "k8s/list_split.h"
+#include "k8s/object_parse.h"
 
 #include <errno.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static int on_line(struct watch_stream *s, const char *text, size_t len)
 
     if (len == 0 || (len == 1 && text[0] == '\r'))
         return 0;
-    root = json_parse(text, len, NULL);
+    root = object_parse(text, len);
     type = json_get_string(root, "type");
     object = json_get(root, "object");
     for (int i = 0; type && json_is_object(object) && i < _STREAM_MAX; i++) {

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "k8s/codec.h"
 #include "k8s/events.h"
+#include "k8s/object_parse.h"
 #include "k8s/watch.h"
 #include "provider/agent.h"
 #include "provider/host.h"
@@ -51,7 +52,7 @@ static void on_patched(void *userdata, const struct kube_answer *answer)
     struct api_call *call = userdata;
     char version[POD_VERSION_MAX] = "";
     if (answer->result == 0 && answer->status < 300) {
-        struct json *root = json_parse(answer->body, answer->len, NULL);
+        struct json *root = object_parse(answer->body, answer->len);
         const char *text = json_string(json_path(root, "metadata.resourceVersion"));
         str_copy(version, sizeof(version), text ? text : "");
         json_free(root);

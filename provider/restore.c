@@ -41,6 +41,8 @@ static void restore_instance(struct agent *agent, const struct instance_found *f
                            found->attempt);
     struct pod *pod = reconcile_find_uid(agent->reconcile, found->pod_uid);
     struct machine *m = machine_of(agent, pod);
+    if (!agent->network) /* nothing to find: the Pod has what it had */
+        reconcile_net_added(agent->reconcile, found->pod_uid, 0, agent->host_ip, NULL);
     bool current = str_eq(pod->containers[0].id, found->id);
     bool wanted = current && pod->containers[0].machine == MACHINE_STARTING;
     if (wanted) {
