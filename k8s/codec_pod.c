@@ -12,6 +12,7 @@
 #include "k8s/codec_priv.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define GRACE_S_DEFAULT 30 /* the API server's default of terminationGracePeriodSeconds */
 #define MIRROR_ANNOTATION "kubernetes.io/config.mirror"
@@ -273,6 +274,62 @@ static void read_conditions(const struct json *array, struct pod_spec *pod)
         pod->api_conditions[COND_SCHEDULED].known && pod->api_conditions[COND_SCHEDULED].status;
 }
 
+static uint64_t mix(uint64_t hash, const void *data, size_t len)
+{
+    return (hash ^ str_hash(data, len)) * 0x9e3779b97f4a7c15u;
+}
+
+/* Of a value and its order: the API server writes the same fields in the same order. */
+static uint64_t mix_value(uint64_t hash, const struct json *value)
+{
+    const char *key = json_key(value), *text = json_string(value);
+    int64_t n = 0;
+    bool flag = false;
+
+    hash = mix(hash, key ? key : "", key ? strlen(key) + 1 : 1);
+    if (text)
+        return mix(hash, text, strlen(text) + 1);
+    if (json_int(value, &n))
+        return mix(hash, &n, sizeof(n));
+    if (json_bool(value, &flag))
+        return mix(hash, &flag, sizeof(flag));
+    hash = mix(hash, json_is_array(value) ? "[" : "{", 1);
+    for (const struct json *v = json_first(value); v; v = json_next(v))
+        hash = mix_value(hash, v);
+    return mix(hash, "}", 1);
+}
+
+static bool is_ours(const struct json *condition)
+{
+    const char *type = json_get_string(condition, "type");
+
+    for (int i = 0; type && i < _COND_MAX; i++) {
+        /* The scheduler writes that one first, and only its truth is looked at. */
+        if (i != COND_SCHEDULED && str_eq(type, condition_type_to_string((enum condition_type)i)))
+            return true;
+    }
+    return false;
+}
+
+/* Of what codec_pod_status writes; others' conditions and fields may change as they like. */
+static uint64_t hash_status(const struct json *status)
+{
+    static const char *const ours[] = {"phase", "reason", "message",   "hostIP",
+                                       "podIP", "podIPs", "startTime", "containerStatuses"};
+    const struct json *v;
+    uint64_t hash = 1;
+
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+        if ((v = json_get(status, ours[i])))
+            hash = mix_value(hash, v);
+    }
+    for (v = json_first(json_get(status, "conditions")); v; v = json_next(v)) {
+        if (is_ours(v))
+            hash = mix_value(hash, v);
+    }
+    return hash;
+}
+
 static void read_status(const struct json *status, struct pod_spec *pod)
 {
     const char *phase = json_get_string(status, "phase");
@@ -286,6 +343,7 @@ static void read_status(const struct json *status, struct pod_spec *pod)
             pod->api_phase = (enum pod_phase)i;
     }
     pod->api_start_ms = codec_time(status, "startTime");
+    pod->api_hash = hash_status(status);
     if (str_eq(qos, "Guaranteed"))
         pod->api_qos = QOS_GUARANTEED;
     else

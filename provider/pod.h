@@ -40,6 +40,9 @@ struct pod {
     uint64_t sent_hash;  /* of the patch under way */
     uint64_t acked_hash; /* of the last that the API server took; 0: none */
     char acked_version[POD_VERSION_MAX];
+    bool settled;            /* the object of acked_version was seen ... */
+    uint64_t settled_hash;   /* ... with this status */
+    uint64_t reassert_ms;    /* mono: an overwritten status is not posted again before */
     bool sent_ready;         /* Ready in the patch under way ... */
     bool acked_ready;        /* ... and as acknowledged */
     uint64_t status_due_ms;  /* mono: coalesced until then; 0: nothing waits */

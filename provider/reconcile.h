@@ -76,6 +76,9 @@ void reconcile_relist(struct reconcile *r);
 void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_spec *spec);
 void reconcile_pod_gone(struct reconcile *r, const char *uid);
 void reconcile_synced(struct reconcile *r);
+/* The API server's memory went back in time (an older backup was restored): with the next complete
+ * list nothing counts as acknowledged any more. */
+void reconcile_doubt(struct reconcile *r);
 
 /* Answers of the world. */
 struct pull_result {

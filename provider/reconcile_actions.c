@@ -143,17 +143,17 @@ static bool is_last_word(const struct pod *pod)
     return pod_stopped_for_good(pod->spec, &pod->obs) || pod->spec->deletion_ms != 0;
 }
 
-/* The API's Ready differs from what it acknowledged to us: the node lifecycle controller writes
- * Ready=False on the Pods of a silent Node and never sets it back (contract 1.5). */
+/* The API's status differs from what it acknowledged to us: the node lifecycle controller, for one,
+ * writes Ready=False on the Pods of a silent Node and never sets it back (contract 1.5). When the
+ * version acknowledged was never seen, nobody knows, and posting it again costs nothing. */
 static bool overwritten(const struct pod *pod)
 {
-    const struct api_condition *ready = &pod->spec->api_conditions[COND_READY];
     const char *seen = pod->spec->resource_version;
     size_t seen_len = strlen(seen);
     size_t acked_len = strlen(pod->acked_version);
     bool older =
         seen_len != acked_len ? seen_len < acked_len : strcmp(seen, pod->acked_version) <= 0;
-    return !older && (!ready->known || ready->status != pod->acked_ready);
+    return !older && (!pod->settled || pod->spec->api_hash != pod->settled_hash);
 }
 
 static bool find_ready(const struct pod_status *status)
@@ -211,6 +211,12 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
         }
         return;
     }
+    if (hash == pod->acked_hash && now->mono_ms < pod->reassert_ms) {
+        pod->status_due_ms = 0;
+        if (pod->reassert_ms < pod->deadline_ms)
+            pod->deadline_ms = pod->reassert_ms;
+        return;
+    }
     uint32_t delay = pod->patch_failures ? 0 : pod_status_delay_ms(&status);
     /* Being deleted changes a running Pod's status by its observedGeneration alone. */
     if (!pod->patch_failures && pod->spec->deletion_ms && !is_last_word(pod) &&
@@ -223,6 +229,8 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
     if (now->mono_ms < pod->status_due_ms)
         return;
     pod->status_due_ms = 0;
+    if (hash == pod->acked_hash)
+        pod->reassert_ms = now->mono_ms + REASSERT_MS;
     pod->patch = PATCH_SENT;
     pod->sent_hash = hash;
     pod->sent_ready = find_ready(&status);

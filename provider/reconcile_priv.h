@@ -14,6 +14,7 @@ struct map;
 #define SAVE_RETRY_MS 5000u   /* pause after a record that could not be written */
 #define FLUSH_MS 10u          /* of launches and the like in a turn, before the loop reads again */
 #define DELETE_RETRY_MS 2000u /* pause after a failed final DELETE; retried for ever */
+#define REASSERT_MS 5000u     /* pause between two answers to another writer of the same status */
 
 struct reconcile {
     const struct world_ops *ops;
@@ -23,6 +24,7 @@ struct reconcile {
     struct map *by_name; /* "ns/name": the newest Pod of that name */
     struct pod *dirty_head, **dirty_tail;
     uint64_t deadline_ms; /* earliest of all Pods, may be too early */
+    bool doubt;           /* see reconcile_doubt */
     bool synced;          /* a complete list was seen: only then may anything be ended */
     size_t adopting;      /* machines found at start that have not answered yet ... */
     size_t adopted;       /* ... of so many; 0 once that was told */

@@ -115,6 +115,15 @@ static void seed_from_api(struct pod *pod)
     }
 }
 
+/* What the API server made of the status that it acknowledged, to tell others' writing from it. */
+static void settle(struct pod *pod)
+{
+    if (pod->settled || !str_eq(pod->spec->resource_version, pod->acked_version))
+        return;
+    pod->settled = true;
+    pod->settled_hash = pod->spec->api_hash;
+}
+
 void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_spec *spec)
 {
     struct pod *pod = map_get(r->by_uid, spec->uid);
@@ -141,6 +150,7 @@ void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_sp
             pod->refusal_told = false;
     }
     pod->listed = true;
+    settle(pod);
     pod_dirty(r, pod);
 }
 
@@ -151,6 +161,30 @@ void reconcile_pod_gone(struct reconcile *r, const char *uid)
         return;
     pod->obs.gone = true;
     pod_dirty(r, pod);
+}
+
+void reconcile_doubt(struct reconcile *r)
+{
+    r->doubt = true;
+}
+
+/* All that was acknowledged may never have been: it is said again, and a final DELETE too. */
+static void forget_answers(struct reconcile *r)
+{
+    void *value;
+    const char *key;
+    for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);) {
+        struct pod *pod = value;
+        pod->acked_hash = 0;
+        pod->acked_version[0] = '\0';
+        pod->settled = false;
+        pod->reassert_ms = 0;
+        if (pod->obs.gone)
+            continue;
+        pod->obs.terminal_acked = false;
+        if (pod->obs.api_delete == API_DELETE_DONE)
+            pod->obs.api_delete = API_DELETE_NONE;
+    }
 }
 
 void reconcile_synced(struct reconcile *r)
@@ -165,6 +199,9 @@ void reconcile_synced(struct reconcile *r)
         pod->obs.gone = true;
         pod_dirty(r, pod);
     }
+    if (r->doubt)
+        forget_answers(r);
+    r->doubt = false;
     reconcile_touch_all(r);
 }
 
@@ -330,8 +367,11 @@ void reconcile_patched(struct reconcile *r, const char *uid, int http, const cha
         pod->acked_hash = pod->sent_hash;
         pod->acked_ready = pod->sent_ready;
         pod->patch_failures = 0;
-        if (taken)
-            str_copy(pod->acked_version, sizeof(pod->acked_version), version);
+        /* What was refused stays so until somebody changes the object. */
+        pod->settled = false;
+        str_copy(pod->acked_version, sizeof(pod->acked_version),
+                 taken ? version : pod->spec->resource_version);
+        settle(pod);
         if (pod->patch_terminal)
             pod->obs.terminal_acked = true;
         if (final && http != 404)

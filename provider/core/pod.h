@@ -187,6 +187,7 @@ struct pod_spec {
     bool api_scheduled;         /* the scheduler wrote PodScheduled=True */
     uint32_t api_restart_count; /* of containers[0]: a floor when local state was lost */
     enum qos_class api_qos;
+    uint64_t api_hash; /* of all fields that the agent writes: changes when another writes one */
     struct api_condition api_conditions[_COND_MAX];
 };
 

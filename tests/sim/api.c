@@ -57,6 +57,7 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
         .api_start_ms = api->start_ms,
         .api_scheduled = true,
         .api_restart_count = api->restarts,
+        .api_hash = api->phase * 4u + api->ready_known * 2u + api->ready,
         .api_conditions[COND_READY] = {.known = api->ready_known, .status = api->ready},
     };
     p->deletion_seen = p->deletion_seen || api->deletion_ms != 0;
@@ -197,6 +198,9 @@ void api_touch(struct sim *sim, struct sim_pod *pod)
         /* The node lifecycle controller, after a silence of the node. */
         sim_trace(sim, "API: %s is marked not ready", pod->uid);
         pod->api.ready = false;
+    } else if (sim_random(sim, 2) && pod->api.phase == PHASE_RUNNING) {
+        sim_trace(sim, "API: somebody writes that %s is pending", pod->uid);
+        pod->api.phase = PHASE_PENDING;
     }
     changed(sim, pod);
 }

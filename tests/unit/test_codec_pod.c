@@ -323,12 +323,57 @@ static void test_unusable(void **state)
     }
 }
 
+/* What another client writes into the agent's own fields shows in the hash; what is the API
+ * server's, the scheduler's or a controller's own does not. */
+static void test_hash(void **state)
+{
+    static const char running[] = "\"phase\":\"Running\",\"podIP\":\"1.2.3.4\"";
+    static const struct {
+        const char *status;
+        bool same;
+    } rows[] = {
+        {"\"phase\":\"Running\",\"podIP\":\"1.2.3.4\"", true},
+        {"\"phase\":\"Running\",\"podIP\":\"1.2.3.4\",\"qosClass\":\"Guaranteed\"", true},
+        {"\"phase\":\"Running\",\"podIP\":\"1.2.3.4\",\"conditions\":[{\"type\":\"PodScheduled\","
+         "\"status\":\"True\"},{\"type\":\"example.com/gate\",\"status\":\"True\"}]",
+         true},
+        {"\"phase\":\"Pending\",\"podIP\":\"1.2.3.4\"", false},
+        {"\"phase\":\"Running\"", false},
+        {"\"phase\":\"Running\",\"podIP\":\"1.2.3.5\"", false},
+        {"\"phase\":\"Running\",\"podIP\":\"1.2.3.4\",\"message\":\"m\"", false},
+        {"\"phase\":\"Running\",\"podIP\":\"1.2.3.4\",\"conditions\":[{\"type\":\"Ready\","
+         "\"status\":\"False\"}]",
+         false},
+        {"\"phase\":\"Running\",\"podIP\":\"1.2.3.4\",\"containerStatuses\":[{\"restartCount\":1}]",
+         false},
+        {"\"phase\":\"Running\",\"podIP\":\"1.2.3.4\",\"containerStatuses\":[{\"ready\":true}]",
+         false},
+    };
+    uint64_t hashes[sizeof(rows) / sizeof(rows[0])];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char *text = xasprintf("{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\"},"
+                               "\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]},"
+                               "\"status\":{%s}}",
+                               i ? rows[i].status : running);
+        struct decoded d;
+
+        assert_int_equal(decode(text, &d, NULL), 0);
+        hashes[i] = d.pod->api_hash;
+        assert_int_equal(hashes[i] == hashes[0], rows[i].same);
+        for (size_t k = 0; k < i && !rows[i].same; k++)
+            assert_true(hashes[k] != hashes[i]);
+        arena_free(d.arena);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_minimal),
-        cmocka_unit_test(test_full),
-        cmocka_unit_test(test_features),
+        cmocka_unit_test(test_minimal),  cmocka_unit_test(test_full),
+        cmocka_unit_test(test_features), cmocka_unit_test(test_hash),
         cmocka_unit_test(test_unusable),
     };
 
