@@ -433,6 +433,20 @@ struct watch *watch_start(struct kube_client *client, const struct watch_config 
     return w;
 }
 
+void watch_relist(struct watch *w)
+{
+    if (w->stopped)
+        return;
+    kube_stream_stop(w->stream);
+    w->stream = NULL;
+    list_split_free(&w->split);
+    (void)watch_stream_end(&w->events);
+    free(w->token);
+    w->token = NULL;
+    must_relist(w);
+    wait_ms(w, 0);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct watch *w = handle->data;

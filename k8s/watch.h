@@ -28,4 +28,7 @@ struct watch_config {
 
 struct watch *watch_start(struct kube_client *client, const struct watch_config *config,
                           const struct watch_ops *ops, void *userdata);
+/* Lists again from what the API server holds now, whatever was seen before. Never calls back before
+ * it returned. */
+void watch_relist(struct watch *watch);
 void watch_stop(struct watch *watch); /* NULL is accepted; no callback afterwards */

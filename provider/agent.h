@@ -77,6 +77,8 @@ void api_init(struct agent *agent, struct world_ops *ops);
 /* Starts the watches of Pods and RuntimeClasses; before the first Pod may act. */
 void api_start(struct agent *agent);
 void api_stop(struct agent *agent);
+/* The API server forgot what it knew: list and post everything anew. */
+void api_doubt(struct agent *agent);
 
 /* endpoints.c: answers on :10250. */
 struct endpoints *endpoints_new(struct agent *agent);

@@ -262,6 +262,15 @@ void api_start(struct agent *agent)
     free(query);
 }
 
+void api_doubt(struct agent *agent)
+{
+    reconcile_doubt(agent->reconcile);
+    if (agent->pods)
+        watch_relist(agent->pods);
+    if (agent->classes)
+        watch_relist(agent->classes);
+}
+
 void api_stop(struct agent *agent)
 {
     watch_stop(agent->pods);

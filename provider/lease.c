@@ -115,15 +115,32 @@ static void judge_foreign(struct node *node, const struct json *root, const char
         again_in(node, life_ms / 8);
 }
 
+/* Versions only grow, but for an API server that got an older backup back: then what it
+ * acknowledged since, and what its watches said, counts no more. */
+static void set_version(struct node *node, const struct json *root)
+{
+    const char *version = json_string(json_path(root, "metadata.resourceVersion"));
+    uint64_t now = 0;
+    str_copy(node->lease_version, sizeof(node->lease_version), version ? version : "");
+    if (str_to_u64(node->lease_version, &now) < 0)
+        return;
+    bool back = now < node->lease_highest;
+    node->lease_highest = now;
+    if (!back)
+        return;
+    log_warn(NULL, "lease", "the API server went back in time: telling it everything anew");
+    api_doubt(node->agent);
+    node_doubt(node);
+}
+
 /* What the Lease object says of its writer. */
 static void judge(struct node *node, const struct kube_answer *answer)
 {
     struct json *root = json_parse(answer->body, answer->len, NULL);
-    const char *version = json_string(json_path(root, "metadata.resourceVersion"));
     const struct json *annotations = json_path(root, "metadata.annotations");
     const char *id = json_get_string(annotations, AGENT_ID_ANNOTATION);
     const char *renew = json_string(json_path(root, "spec.renewTime"));
-    str_copy(node->lease_version, sizeof(node->lease_version), version ? version : "");
+    set_version(node, root);
     if (str_eq(id, node->agent_id) || !renew)
         take(node);
     else
@@ -138,8 +155,7 @@ static void on_written(struct node *node, const struct kube_answer *answer)
     if (answer->status == 201 && node->lease_version[0])
         node_doubt(node);
     struct json *root = json_parse(answer->body, answer->len, NULL);
-    const char *version = json_string(json_path(root, "metadata.resourceVersion"));
-    str_copy(node->lease_version, sizeof(node->lease_version), version ? version : "");
+    set_version(node, root);
     json_free(root);
     node->lease_failures = 0;
     again_in(node, (uint64_t)node->agent->config.lease_seconds * 1000 / 4);

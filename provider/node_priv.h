@@ -61,6 +61,7 @@ struct node {
     struct kube_request *lease_request;
     uint32_t lease_failures;
     char lease_version[32]; /* resourceVersion, "" when there is none yet */
+    uint64_t lease_highest; /* of all seen, as a number; 0: none */
     char foreign_renew[64]; /* renewTime of another agent's Lease when first seen */
     uint64_t foreign_since_ms;
     bool lease_owned;
