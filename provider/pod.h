@@ -42,7 +42,8 @@ struct pod {
     char acked_version[POD_VERSION_MAX];
     bool settled;            /* the object of acked_version was seen ... */
     uint64_t settled_hash;   /* ... with this status */
-    uint64_t reassert_ms;    /* mono: an overwritten status is not posted again before */
+    uint64_t reassert_ms;    /* mono: the same status is not posted again before */
+    uint32_t refusals;       /* of the status, in a row: the last was refused */
     bool sent_ready;         /* Ready in the patch under way ... */
     bool acked_ready;        /* ... and as acknowledged */
     uint64_t status_due_ms;  /* mono: coalesced until then; 0: nothing waits */

@@ -145,7 +145,8 @@ static bool is_last_word(const struct pod *pod)
 
 /* The API's status differs from what it acknowledged to us: the node lifecycle controller, for one,
  * writes Ready=False on the Pods of a silent Node and never sets it back (contract 1.5). When the
- * version acknowledged was never seen, nobody knows, and posting it again costs nothing. */
+ * version acknowledged was never seen, nobody knows, and posting it again costs nothing. Nor is a
+ * refusal for ever: it may have been a proxy's. */
 static bool overwritten(const struct pod *pod)
 {
     const char *seen = pod->spec->resource_version;
@@ -153,7 +154,7 @@ static bool overwritten(const struct pod *pod)
     size_t acked_len = strlen(pod->acked_version);
     bool older =
         seen_len != acked_len ? seen_len < acked_len : strcmp(seen, pod->acked_version) <= 0;
-    return !older && (!pod->settled || pod->spec->api_hash != pod->settled_hash);
+    return pod->refusals || (!older && (!pod->settled || pod->spec->api_hash != pod->settled_hash));
 }
 
 static bool find_ready(const struct pod_status *status)

@@ -11,6 +11,8 @@ struct map;
 #define STEP_ROUNDS_MAX 8      /* steps of one Pod in a turn: each makes progress or ends it */
 #define PATCH_BACKOFF_MS 500u  /* first pause after a failed status PATCH, doubling ... */
 #define PATCH_BACKOFF_MS_MAX 10000u
+#define REFUSED_MS 10000u /* pause after a status that was refused for good, doubling ... */
+#define REFUSED_MS_MAX 300000u
 #define SAVE_RETRY_MS 5000u   /* pause after a record that could not be written */
 #define FLUSH_MS 10u          /* of launches and the like in a turn, before the loop reads again */
 #define DELETE_RETRY_MS 2000u /* pause after a failed final DELETE; retried for ever */

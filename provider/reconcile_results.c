@@ -176,6 +176,7 @@ static void forget_answers(struct reconcile *r)
     for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);) {
         struct pod *pod = value;
         pod->acked_hash = 0;
+        pod->refusals = 0;
         pod->acked_version[0] = '\0';
         pod->settled = false;
         pod->reassert_ms = 0;
@@ -350,6 +351,14 @@ void reconcile_cleaned(struct reconcile *r, const char *uid, int result)
     pod_dirty(r, pod);
 }
 
+/* Most often the Pod is gone, and the watch is about to say so. */
+static void refused(struct pod *pod, uint64_t now_ms)
+{
+    uint64_t pause = (uint64_t)REFUSED_MS << (pod->refusals < 6 ? pod->refusals : 6);
+    pod->refusals++;
+    pod->reassert_ms = now_ms + (pause < REFUSED_MS_MAX ? pause : REFUSED_MS_MAX);
+}
+
 void reconcile_patched(struct reconcile *r, const char *uid, int http, const char *version,
                        const char *error)
 {
@@ -367,11 +376,13 @@ void reconcile_patched(struct reconcile *r, const char *uid, int http, const cha
         pod->acked_hash = pod->sent_hash;
         pod->acked_ready = pod->sent_ready;
         pod->patch_failures = 0;
-        /* What was refused stays so until somebody changes the object. */
         pod->settled = false;
-        str_copy(pod->acked_version, sizeof(pod->acked_version),
-                 taken ? version : pod->spec->resource_version);
+        str_copy(pod->acked_version, sizeof(pod->acked_version), taken ? version : "");
         settle(pod);
+        if (taken)
+            pod->refusals = 0;
+        else
+            refused(pod, now.mono_ms);
         if (pod->patch_terminal)
             pod->obs.terminal_acked = true;
         if (final && http != 404)
