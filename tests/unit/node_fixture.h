@@ -59,7 +59,7 @@ struct bench {
     struct node *node;
     char dir[64];
 
-    int claimed, accels, stopped, exit_code;
+    int claimed, accels, stopped, exit_code, doubts;
     struct buf events; /* "Starting;NodeReady;" */
     int64_t memory_available;
     const char *network_error;
@@ -76,6 +76,11 @@ struct bench {
 void startup_claimed(struct agent *agent)
 {
     ((struct bench *)agent)->claimed++;
+}
+
+void api_doubt(struct agent *agent)
+{
+    ((struct bench *)agent)->doubts++;
 }
 
 void startup_accel(struct agent *agent)

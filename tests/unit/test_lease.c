@@ -82,6 +82,29 @@ static void test_own_conflict(void **state)
     bench_close(&b);
 }
 
+/* etcd got an older backup back: the Lease is of an earlier version, or new with one. */
+static void test_back_in_time(void **state)
+{
+    (void)state;
+    for (int gone = 0; gone < 2; gone++) {
+        struct bench b;
+        bench_open(&b);
+        b.api.version = 1000;
+        bench_settle(&b);
+        WAIT(&b, b.api.lease_puts == 2 && !b.node->lease_request && !b.node->request);
+        assert_int_equal(b.doubts, 0);
+        unsigned patches = b.api.status_patches;
+        b.api.version = 500;
+        b.api.lease_exists = !gone;
+        WAIT(&b, b.doubts == 1 && b.api.status_patches == patches + 1);
+        unsigned puts = b.api.lease_puts;
+        WAIT(&b, b.api.lease_puts == puts + 2); /* its versions grow again */
+        assert_int_equal(b.doubts, 1);
+        assert_int_equal(b.stopped, 0);
+        bench_close(&b);
+    }
+}
+
 /* The same host and state directory: no waiting, however fresh the Lease is. */
 static void test_own_again(void **state)
 {
@@ -247,7 +270,7 @@ int main(void)
         cmocka_unit_test(test_id_file),      cmocka_unit_test(test_alive),
         cmocka_unit_test(test_dead),         cmocka_unit_test(test_long_dead),
         cmocka_unit_test(test_odd),          cmocka_unit_test(test_race),
-        cmocka_unit_test(test_taken),
+        cmocka_unit_test(test_taken),        cmocka_unit_test(test_back_in_time),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
