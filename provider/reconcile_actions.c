@@ -182,6 +182,9 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
     struct pod_status status;
     if (pod->patch == PATCH_SENT)
         return;
+    /* At start the list goes first: the statuses of Pods that go on are rarely news. */
+    if (!r->synced)
+        return;
     if (pod->obs.gone || pod->obs.api_delete == API_DELETE_DONE || is_unknown(r, pod)) {
         pod->status_due_ms = 0;
         return;
