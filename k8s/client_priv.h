@@ -23,8 +23,9 @@
 #define RETRY_AFTER_S_MAX 60u /* a server's wish is followed up to here */
 #define TOKEN_FRESH_MS 60000u /* contract 0: re-read at least every minute */
 #define TOKEN_MAX 65536u
-#define UPLOAD_BUFFER 16384L /* of one request; the default is 64 KiB and touched anew each time \
-                              */
+#define UPLOAD_BUFFER                                                          \
+    16384L /* of one request; the default is 64 KiB and touched anew each time \
+            */
 #define ACCEPT_JSON "application/json"
 /* Of what we wrote ourselves only the version is news. */
 #define ACCEPT_METADATA \

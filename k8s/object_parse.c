@@ -1,4 +1,5 @@
-/* See object_parse.h. Called by watch.c, watch_stream.c and whoever reads an answer that is an object. */
+/* See object_parse.h. Called by watch.c, watch_stream.c and whoever reads an answer that is an
+ * object. */
 #include "k8s/object_parse.h"
 
 #include "base/json.h"

@@ -28,8 +28,8 @@ struct pod {
                     [POD_IMAGE_NAME_MAX]; /* repository, for imageID [saved] */
     bool refused;
     struct refusal *refusal; /* when refused; rare, so not in every Pod's memory */
-    bool refusal_told;      /* its event was posted */
-    bool listed;            /* seen since the last relist began */
+    bool refusal_told;       /* its event was posted */
+    bool listed;             /* seen since the last relist began */
 
     struct pod *dirty_next;
     bool dirty;

@@ -1,8 +1,8 @@
 /* The peer of row 3: what a person would do by hand for one guest, and nothing else. A network
- * namespace with a tap in it, one CNI plugin's ADD on it, and the VMM's own argv with tap and control
- * socket. No shim, no cgroup, no state on disk, no log. Prints the ms from the first step until the VMM
- * executes, then takes it all away.
- *   bare NETNS PLUGIN PLUGIN_DIR CONFIG_JSON VMM ARG... */
+ * namespace with a tap in it, one CNI plugin's ADD on it, and the VMM's own argv with tap and
+ * control socket. No shim, no cgroup, no state on disk, no log. Prints the ms from the first step
+ * until the VMM executes, then takes it all away. bare NETNS PLUGIN PLUGIN_DIR CONFIG_JSON VMM
+ * ARG... */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -29,7 +29,7 @@
 #define FD_CONTROL 4
 #define FD_ABOVE 5
 
-static void die(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static void die(const char *fmt, ...)
 {
     va_list args;
 

@@ -22,7 +22,8 @@ static void test_rows(void **state)
     } rows[] = {
         {"{\"metadata\":{\"name\":\"a\"}}", "a", 0},
         {"{\"metadata\":{\"managedFields\":[],\"name\":\"a\"}}", "a", 0},
-        {"{\"metadata\":{\"managedFields\":[{\"f\":{\"k:{\\\"x\\\":\\\"]}\\\"}\":[{}]}}],\"name\":\"a\"}}",
+        {"{\"metadata\":{\"managedFields\":[{\"f\":{\"k:{\\\"x\\\":\\\"]}\\\"}\":[{}]}}],\"name\":"
+         "\"a\"}}",
          "a", 0},
         /* Not ours to judge: written in another way, it is parsed like everything else. */
         {"{\"metadata\":{\"managedFields\" : [1, 2],\"name\":\"a\"}}", "a", 2},
@@ -48,8 +49,7 @@ static void test_rows(void **state)
             assert_null(root);
         } else {
             assert_string_equal(json_string(json_path(root, "metadata.name")), rows[i].name);
-            assert_int_equal(json_len(json_path(root, "metadata.managedFields")),
-                             rows[i].managed);
+            assert_int_equal(json_len(json_path(root, "metadata.managedFields")), rows[i].managed);
         }
         json_free(root);
         test_free(text);

@@ -1,5 +1,6 @@
 /* A unikernel for tests. Arguments after "--": --port=N --exit=N --after=MS --crash --hang
- * --mem=MIB --print=TEXT --lines=N --echo. With an address it serves HTTP (http.c); without, or with
+ * --mem=MIB --print=TEXT --lines=N --echo. With an address it serves HTTP (http.c); without, or
+ * with
  * --exit, it ends by itself when told to. */
 #include "guest.h"
 
