@@ -211,6 +211,12 @@ static void probe_done(uv_work_t *work, int status)
     node->probed_mono_ms = clock_mono_ms();
     node->backend_ok = probe->ok;
     str_copy(node->backend_error, sizeof(node->backend_error), probe->error);
+    struct err err = {0};
+    if (probe->ok && !node->closing &&
+        instances_check(agent->instances, agent->network != NULL, &err) < 0) {
+        node->backend_ok = false;
+        str_copy(node->backend_error, sizeof(node->backend_error), err.text);
+    }
     if (probe->ok && !node->accel_known && !node->closing) {
         node->accel_known = true;
         agent->vmm_config.accel = probe->accel;

@@ -285,6 +285,8 @@ static void take_end(struct instance *instance, const struct shim_msg *msg, cons
     str_copy(record.reason, sizeof(record.reason), text);
     if (msg->flags & SHIM_FLAG_FATAL)
         str_copy(record.fatal, sizeof(record.fatal), text);
+    if (msg->flags & SHIM_FLAG_TAIL)
+        str_copy(record.tail, sizeof(record.tail), text);
     /* The record on disk says more; the message is enough where the disk was full. */
     (void)instance_read_record(instance->all, instance->id, &record);
     if (instance->child)
@@ -327,6 +329,8 @@ static bool take_message(struct instance *instance, const struct shim_msg *msg, 
         msg->text_len <= SHIM_TEXT_MAX) {
         memcpy(text, (const char *)msg + msg->text_at, msg->text_len);
         text[msg->text_len] = '\0';
+        for (char *nul = text; (nul = memchr(nul, '\0', (size_t)(text + msg->text_len - nul)));)
+            *nul = '?'; /* of the console; the record does the same */
     }
     switch (msg->type) {
     case SHIM_STATUS:

@@ -61,6 +61,9 @@ int instances_open(struct uv_loop_s *loop, const struct instance_config *config,
                    struct instances **ret, struct err *err);
 /* What ACCEL_AUTO came to, once vmm->probe has said so; before the first launch. */
 void instances_set_accel(struct instances *all, enum vmm_accel accel);
+/* Whether machines can be started as far as it is not the VMM's business: the shim is a program,
+ * and the tap's device is there. The text is for the Node's Ready condition. */
+int instances_check(const struct instances *all, bool network, struct err *err);
 /* Why machines run without cgroups although config.cgroup is set; NULL: they do not. */
 const char *instances_cgroup_error(const struct instances *all);
 /* Leaves all machines running. The loop must turn once more to free everything. */

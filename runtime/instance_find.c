@@ -58,6 +58,21 @@ int instance_read_record(const struct instances *all, const char *id, struct ins
     return r < 0 ? r : instance_record_parse(buf_str(&text), text.len, ret);
 }
 
+int instances_check(const struct instances *all, bool network, struct err *err)
+{
+    struct stat info;
+
+    if (access(all->config.shim, X_OK) < 0 || stat(all->config.shim, &info) < 0)
+        return err_set(err, -errno, "cannot run the shim %s: %s", all->config.shim,
+                       strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return err_set(err, -ENOEXEC, "the shim %s is no program", all->config.shim);
+    if (network && access("/dev/net/tun", R_OK | W_OK) < 0)
+        return err_set(err, -errno, "/dev/net/tun, which guests' networks need, cannot be used: %s",
+                       strerror(errno));
+    return 0;
+}
+
 /* Credentials on every message: the kernel's word on which process answers. */
 int instance_connect(const struct instances *all, const char *id)
 {

@@ -68,6 +68,8 @@ static int make_files(struct instances *all, const struct instance_spec *spec, s
     if (!instance_id_ok(spec->id))
         return err_spec(err, -EINVAL, "bad instance id \"%s\"", spec->id);
     r = instance_path(all, spec->id, NULL, path, sizeof(path));
+    if (r == 0)
+        r = file_mkdirs(all->config.dir, 0700); /* somebody may have removed it meanwhile */
     if (r == 0 && mkdir(path, 0700) < 0)
         r = -errno;
     if (r < 0)

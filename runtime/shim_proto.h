@@ -54,7 +54,8 @@ enum shim_type {
 
 enum shim_flag {
     SHIM_FLAG_OOM = 1,   /* the machine's cgroup killed it */
-    SHIM_FLAG_FATAL = 2, /* the shim did, for a line on the VMM's standard error: text, "fatal" */
+    SHIM_FLAG_FATAL = 2, /* the shim did, for a line on the VMM's standard error: the text */
+    SHIM_FLAG_TAIL = 4,  /* of SHIM_EXITED: the text is the end of the console */
 };
 
 struct shim_msg {

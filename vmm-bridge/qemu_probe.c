@@ -23,6 +23,7 @@
 
 #define PROBE_MS 5000 /* a first start from a cold disk reads some 50 MB of libraries */
 #define OUTPUT_MAX 65536
+#define OUTPUT_SHOWN_MAX 200
 #define VERSION_MAJOR 7
 #define VERSION_MINOR 2
 
@@ -109,6 +110,20 @@ static void end_run(struct run *run, bool killed)
     (void)close(TAKE_FD(run->pidfd));
 }
 
+/* For people: the first line, and only what can be printed. It may be no QEMU at all. */
+static int refused(const char *binary, const char *word, const char *output, struct err *err)
+{
+    char line[OUTPUT_SHOWN_MAX + 1];
+
+    str_fmt(line, sizeof(line), "%.*s", (int)strcspn(output, "\r\n"), output);
+    for (char *at = line; *at; at++) {
+        if (*at < ' ' || *at == 127)
+            *at = '?';
+    }
+    return err_set(err, -ENOEXEC, "%s %s failed: %s", binary, word,
+                   line[0] ? line : "it says nothing");
+}
+
 static int run_all(const char *binary, struct run *runs, struct err *err)
 {
     static const char *const words[_ASK_MAX][2] = {
@@ -129,8 +144,7 @@ static int run_all(const char *binary, struct run *runs, struct err *err)
         end_run(&runs[i], r < 0);
     for (int i = 0; i < _ASK_MAX && r == 0; i++) {
         if (runs[i].status != 0)
-            r = err_set(err, -ENOEXEC, "%s %s failed: %.200s", binary, words[i][0],
-                        buf_str(&runs[i].output));
+            r = refused(binary, words[i][0], buf_str(&runs[i].output), err);
     }
     return r;
 }

@@ -18,15 +18,14 @@ static void drop(struct shim *shim, size_t index)
     shim->agents[index] = -1;
 }
 
-static void tell(struct shim *shim, size_t index, enum shim_type type, int value, const char *text)
+static void tell(struct shim *shim, size_t index, enum shim_type type, int value, uint16_t flags,
+                 const char *text, size_t len)
 {
     const struct machine *machine = &shim->machine;
-    size_t len = text ? strnlen(text, SHIM_TEXT_MAX) : 0;
     struct shim_msg msg = {
         .version = SHIM_PROTO_VERSION,
         .type = (uint8_t)type,
-        .flags = (uint16_t)((machine->oom ? SHIM_FLAG_OOM : 0) |
-                            (machine->fatal_len > 0 ? SHIM_FLAG_FATAL : 0)),
+        .flags = (uint16_t)(flags | (machine->oom ? SHIM_FLAG_OOM : 0)),
         .text_at = SHIM_MSG_HEAD,
         .text_len = (uint16_t)len,
         .value = value,
@@ -43,12 +42,32 @@ static void tell(struct shim *shim, size_t index, enum shim_type type, int value
         drop(shim, index);
 }
 
-void agents_tell(struct shim *shim, enum shim_type type, int value, const char *text)
+static void tell_all(struct shim *shim, enum shim_type type, int value, uint16_t flags,
+                     const char *text, size_t len)
 {
     for (size_t i = 0; i < SHIM_AGENTS_MAX; i++) {
         if (shim->agents[i] >= 0)
-            tell(shim, i, type, value, text);
+            tell(shim, i, type, value, flags, text, len);
     }
+}
+
+void agents_tell(struct shim *shim, enum shim_type type, int value, const char *text)
+{
+    tell_all(shim, type, value, 0, text, text ? strnlen(text, SHIM_TEXT_MAX) : 0);
+}
+
+void agents_tell_end(struct shim *shim)
+{
+    const struct machine *machine = &shim->machine;
+    const struct console *console = &shim->console;
+    size_t len = console->tail_len < SHIM_TEXT_MAX ? console->tail_len : SHIM_TEXT_MAX;
+
+    if (machine->fatal_len > 0)
+        tell_all(shim, SHIM_EXITED, machine->wait_status, SHIM_FLAG_FATAL, machine->fatal,
+                 machine->fatal_len);
+    else
+        tell_all(shim, SHIM_EXITED, machine->wait_status, SHIM_FLAG_TAIL,
+                 console->tail + console->tail_len - len, len);
 }
 
 static bool agent_left(int fd)
@@ -88,7 +107,7 @@ void agents_accept(struct shim *shim)
         return;
     }
     shim->agents[index] = fd;
-    tell(shim, index, SHIM_STATUS, 0, NULL);
+    tell(shim, index, SHIM_STATUS, 0, 0, NULL, 0);
 }
 
 static void arm_input(struct shim *shim, bool armed)
@@ -130,7 +149,7 @@ static void take_input(struct shim *shim, size_t index, const char *text, size_t
     shim->input_len += n;
     if (n < len)
         shim->input_cut = true;
-    tell(shim, index, SHIM_INPUT_TAKEN, (int)n, NULL);
+    tell(shim, index, SHIM_INPUT_TAKEN, (int)n, 0, NULL, 0);
     agents_input_drain(shim);
 }
 
@@ -142,10 +161,10 @@ static void obey(struct shim *shim, size_t index, const struct shim_msg *msg, si
             (void)kill(shim->machine.pid, msg->value);
         break;
     case SHIM_CMD_REOPEN:
-        tell(shim, index, SHIM_REOPENED, console_open(&shim->console), NULL);
+        tell(shim, index, SHIM_REOPENED, console_open(&shim->console), 0, NULL, 0);
         break;
     case SHIM_CMD_STATUS:
-        tell(shim, index, SHIM_STATUS, 0, NULL);
+        tell(shim, index, SHIM_STATUS, 0, 0, NULL, 0);
         break;
     case SHIM_CMD_INPUT:
         if (msg->text_at <= size && msg->text_len <= size - msg->text_at)

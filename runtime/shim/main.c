@@ -394,8 +394,7 @@ static int finish(struct shim *shim)
         (void)close(machine->tap);
     (void)unlink(SHIM_FILE_CONTROL);
     r = record_write(machine, NULL, &shim->console, &shim->vmmlog);
-    agents_tell(shim, SHIM_EXITED, machine->wait_status,
-                machine->fatal_len > 0 ? machine->fatal : NULL);
+    agents_tell_end(shim);
     return r < 0 ? 1 : 0;
 }
 

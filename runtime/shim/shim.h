@@ -152,6 +152,9 @@ int shim_watch(struct shim *shim, int fd, uint32_t events, uint32_t tag);
 void agents_accept(struct shim *shim);
 /* Reads the commands of one agent; closes the connection at its end. */
 void agents_read(struct shim *shim, size_t index);
+/* text NULL: none. */
 void agents_tell(struct shim *shim, enum shim_type type, int value, const char *text);
+/* The end, with what an agent must know where the record could not be written. */
+void agents_tell_end(struct shim *shim);
 /* Writes what the guest's console has room for. */
 void agents_input_drain(struct shim *shim);

@@ -323,6 +323,37 @@ static void test_stray(void **state)
     world_close(&world);
 }
 
+/* Removed by hand while machines run: the next one starts, and an end is told as well as can be. */
+static void test_directory_removed(void **state)
+{
+    struct world world;
+    struct seen seen = {0};
+    struct seen next = {0};
+    struct err err = {0};
+
+    (void)state;
+    world_open(&world);
+    assert_int_equal(instances_check(world.all, false, &err), 0);
+    launch_running(&world, 1, "fake.exit=9 fake.after=500", &seen);
+    assert_int_equal(file_remove_tree(world.dir), 0);
+    launch_running(&world, 2, "", &next);
+    WAIT_FOR(&world, seen.exited);
+    assert_int_equal(seen.end.exit.exit_code, 9); /* by the console's end, for want of a record */
+    instance_kill(next.instance);
+    WAIT_FOR(&world, next.exited);
+    instance_release(seen.instance);
+    instance_release(next.instance);
+    world.config.shim = world.base;
+    world_reopen(&world);
+    assert_int_equal(instances_check(world.all, false, &err), -ENOEXEC);
+    world.config.shim = "/nonexistent/shim";
+    world_reopen(&world);
+    assert_int_equal(instances_check(world.all, false, &err), -ENOENT);
+    assert_string_equal(err.text,
+                        "cannot run the shim /nonexistent/shim: No such file or directory");
+    world_close(&world);
+}
+
 static void test_power_button(void **state)
 {
     struct world world;
@@ -559,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_shim_stuck),
         cmocka_unit_test(test_adopted_shim_stuck),
         cmocka_unit_test(test_stray),
+        cmocka_unit_test(test_directory_removed),
         cmocka_unit_test(test_power_button),
         cmocka_unit_test(test_adoption),
         cmocka_unit_test(test_many_adoptions),

@@ -214,6 +214,10 @@ static void test_probe(void **state)
     assert_string_equal(err.text, "/bin/true is no QEMU");
     config.binary = "/bin/false";
     assert_int_equal(vmm_qemu.probe(&config, &accel, &version, &err), -ENOEXEC);
+    assert_non_null(strstr(err.text, "/bin/false --version failed: "));
+    config.binary = "/bin/uname"; /* knows no "-machine", and says so in three lines */
+    assert_int_equal(vmm_qemu.probe(&config, &accel, &version, &err), -ENOEXEC);
+    assert_null(strchr(err.text, '\n'));
     config.binary = "/nonexistent";
     assert_int_equal(vmm_qemu.probe(&config, &accel, &version, &err), -ENOENT);
 }

@@ -5,6 +5,7 @@
  *   fake.prompt=TEXT the same without a newline    fake.code=N     ... with this code (0..127)
  *   fake.flood=KIB   so much console text          fake.crash      ... with a signal, at once
  *   fake.touch=MIB   use so much memory            fake.deaf       ignore the power button
+ *   fake.exit=N      the line that tells a code
  *   fake.echo        console input comes back        fake.stuck      say so on standard error, stay
  * Its control socket takes lines: "powerdown" and "query". vmm-bridge/fake.c starts it. */
 #include <errno.h>
@@ -81,6 +82,10 @@ static void obey_word(struct fake *fake, const char *word, size_t len)
     size_t value_len;
 
     if ((value = value_of(word, len, "fake.print", &value_len))) {
+        print(value, value_len);
+        print("\n", 1);
+    } else if ((value = value_of(word, len, "fake.exit", &value_len))) {
+        print("unikubelet: exit ", 17);
         print(value, value_len);
         print("\n", 1);
     } else if ((value = value_of(word, len, "fake.prompt", &value_len))) {
