@@ -61,6 +61,14 @@ static struct pod *find_container(struct streams *streams, struct server_request
     return NULL;
 }
 
+/* The API server decides which protocol reaches a node: kubectl's wish is only a part of it. */
+static void log_begin(const struct pod *pod, const struct server_request *request, const char *what)
+{
+    const struct log_ctx ctx = pod_log(pod);
+    log_debug(&ctx, "stream", "%s over %s", what,
+              str_eq(server_method(request), "GET") ? "WebSocket" : "SPDY");
+}
+
 void streams_attach(struct streams *streams, struct server_request *request, char *const *segments,
                     size_t len)
 {
@@ -69,6 +77,7 @@ void streams_attach(struct streams *streams, struct server_request *request, cha
     if (!pod)
         return;
     if (pod->containers[0].machine == MACHINE_RUNNING) {
+        log_begin(pod, request, "attach");
         attach_begin(streams, request, pod);
         return;
     }
@@ -109,6 +118,7 @@ void streams_forward(struct streams *streams, struct server_request *request, ch
     if (!pod)
         return;
     if (pod->obs.pod_ip[0] && pod->containers[0].machine == MACHINE_RUNNING) {
+        log_begin(pod, request, "port-forward");
         forward_open(streams, request, pod);
         return;
     }

@@ -84,9 +84,16 @@ def typed(session, line, seconds=20):
                 raise
 
 
+def arrived(agent, pod, what):
+    """The protocols in which the API server asked the node for this Pod's streams."""
+    uid = pod["metadata"]["uid"]
+    return {match[1] for line in agent.log().splitlines() if uid in line
+            and (match := re.search(rf'msg="{what} over (\w+)"', line))}
+
+
 @PROTOCOLS
-def test_attach_types_and_shows(space, protocol):
-    echo_pod(space)
+def test_attach_types_and_shows(space, agent, protocol):
+    pod = echo_pod(space)
     with Session(space, protocol, "attach", "-i", "echo") as session:
         typed(session, "good morning")
         typed(session, "x" * 200)
@@ -94,6 +101,7 @@ def test_attach_types_and_shows(space, protocol):
         assert session.end() == 0, session.text
         session.expect("you typed: exit")
         assert "booted" not in session.text, "attach shows what comes from now on"
+    assert arrived(agent, pod, "attach") == {"SPDY" if protocol else "WebSocket"}
 
 
 def test_attach_without_stdin_shows_only(space):
@@ -141,8 +149,8 @@ def fetch(space, port, check=True):
 
 
 @PROTOCOLS
-def test_port_forward_reaches_the_guest(space, protocol):
-    echo_pod(space)
+def test_port_forward_reaches_the_guest(space, agent, protocol):
+    pod = echo_pod(space)
     with forwarded(space, protocol) as (port, _):
         for _ in range(3):
             assert "hello" in fetch(space, port).stdout
@@ -151,6 +159,7 @@ def test_port_forward_reaches_the_guest(space, protocol):
         done = space.cluster.run(["bash", "-c", script])
         assert done.stdout == "all\n" and not done.stderr, done.stderr
         assert "hello" in fetch(space, port).stdout
+    assert arrived(agent, pod, "port-forward") == {"SPDY" if protocol else "WebSocket"}
 
 
 @PROTOCOLS
@@ -175,6 +184,30 @@ def test_port_forward_outlives_a_restart(space, protocol):
             if fetch(space, port, check=False).returncode == 0:
                 break
         assert session.process.poll() is None or "lost connection" in session.text, session.text
+
+
+@pytest.fixture
+def old_apiserver(cluster, agent, monkeypatch):
+    """An API server that does not speak WebSocket to nodes: it translates for kubectl."""
+    del agent
+    monkeypatch.setenv("APISERVER_FLAGS", "--feature-gates=ExtendWebSocketsToKubelet=false")
+    cluster.command("restart", "kube-apiserver")
+    yield
+    monkeypatch.undo()
+    cluster.command("restart", "kube-apiserver")
+
+
+@PROTOCOLS
+def test_api_server_that_translates(old_apiserver, space, agent, protocol):
+    del old_apiserver
+    pod = echo_pod(space)
+    with forwarded(space, protocol) as (port, _):
+        assert "hello" in fetch(space, port).stdout
+    with Session(space, protocol, "attach", "-i", "echo") as session:
+        typed(session, "good evening")
+        space.tell(pod, "/exit?code=0")
+        assert session.end() == 0, session.text
+    assert arrived(agent, pod, "attach") == arrived(agent, pod, "port-forward") == {"SPDY"}
 
 
 def test_node_declares_its_websockets(cluster, agent):
