@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "provider/metrics.h"
 #include "runtime/statedir.h"
+#include "runtime/stats.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -284,6 +285,7 @@ static void on_exit_(void *userdata, const struct instance_end *end)
     str_copy(exit.message, sizeof(exit.message), end->exit.message);
     str_copy(exit.id, sizeof(exit.id), m->id);
     struct metrics *metrics = metrics_of(m->agent);
+    stats_close(m->stats);
     if (metrics) {
         metrics->ended++;
         metrics->oom_killed += end->oom;
@@ -300,6 +302,7 @@ static void on_lost(void *userdata)
     instance_release(m->instance);
     m->instance = NULL;
     struct metrics *metrics = metrics_of(m->agent);
+    stats_close(m->stats);
     if (metrics)
         metrics->lost++;
     reconcile_lost(m->agent->reconcile, m->uid, 0, m->id);
@@ -393,6 +396,7 @@ static void world_forget(void *world, struct pod *pod)
     if (m->instance)
         instance_release(m->instance);
     image_unref(m->image);
+    stats_close(m->stats);
     free(m->stats);
     free(m->uid);
     free(m);

@@ -330,6 +330,16 @@ int cgroup_oom_file(const struct cgroups *all, const char *id, char *ret, size_t
                      all->layout.version == 2 ? "memory.events" : "memory.oom_control", ret, size);
 }
 
+int cgroup_file(const struct cgroups *all, const char *controller, const char *id,
+                const char *v1_name, const char *v2_name, char *ret, size_t size)
+{
+    bool v2 = all->layout.version == 2;
+    int i = find_controller(all, controller);
+    int r = i < 0 ? i : make_path(all, (size_t)i, id, v2 ? v2_name : v1_name, ret, size);
+
+    return r < 0 ? r : all->layout.version;
+}
+
 /* The number behind "key " at a line's start, or the whole text's number when key is NULL. */
 static int read_number(const struct cgroups *all, const char *controller, const char *id,
                        const char *file, const char *key, uint64_t *ret)

@@ -586,6 +586,12 @@ int instance_usage(const struct instance *instance, struct cgroup_usage *ret)
                                   : -ENODEV;
 }
 
+int instance_probe(const struct instance *instance, struct cgroup_probe *ret)
+{
+    return instance->all->cgroups ? cgroup_probe_open(instance->all->cgroups, instance->id, ret)
+                                  : -ENODEV;
+}
+
 void instances_set_accel(struct instances *all, enum vmm_accel accel)
 {
     all->config.vmm_config.accel = accel;

@@ -105,3 +105,6 @@ int instance_remove(struct instances *all, const char *id, struct err *err);
 int instance_pid(const struct instance *instance);
 /* From the machine's cgroup; -ENODEV without one. */
 int instance_usage(const struct instance *instance, struct cgroup_usage *ret);
+struct cgroup_probe;
+/* For asking often; close it before the instance is released. -ENODEV without a cgroup. */
+int instance_probe(const struct instance *instance, struct cgroup_probe *ret);

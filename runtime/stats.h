@@ -3,6 +3,8 @@
  * size. Units are in the names. Called by provider/endpoints_*.c. */
 #pragma once
 
+#include "runtime/cgroup.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +28,9 @@ struct stats_process {
 };
 int stats_parse_process(const char *text, struct stats_process *ret);
 int stats_process(pid_t pid, struct stats_process *ret);
+/* The same on a file that is open. */
+int stats_process_read(int fd, struct stats_process *ret);
+int stats_process_open(pid_t pid);
 
 /* /proc/<pid>/net/dev. */
 struct stats_link {
@@ -98,9 +103,20 @@ struct stats {
     uint64_t working_set_bytes; /* what could not be had back at once */
     struct stats_rate cpu_rate;
     bool known;
+    enum stats_source {
+        STATS_CLOSED,
+        STATS_CGROUP,
+        STATS_PROCESS,
+    } source;
+    union { /* kept open, by source */
+        struct cgroup_probe cgroup;
+        int process; /* /proc/<pid>/stat */
+    };
 };
 
 /* Measures, or leaves what is fresh. id: the attempt's. started_ms: unix, so that a machine that is
  * younger than a window has a rate at once. -ESRCH: there is nothing to measure. */
 int stats_sample(struct stats *stats, const struct instance *instance, const char *id,
                  int64_t started_ms);
+/* Gives the descriptors back; the rest stays. NULL is accepted. */
+void stats_close(struct stats *stats);

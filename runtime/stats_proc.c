@@ -105,14 +105,30 @@ int stats_parse_process(const char *text, struct stats_process *ret)
     return 0;
 }
 
-int stats_process(pid_t pid, struct stats_process *ret)
+int stats_process_open(pid_t pid)
 {
     char path[64];
-    char text[SMALL_MAX];
-    ssize_t n =
-        read_text(str_fmt(path, sizeof(path), "/proc/%d/stat", (int)pid), text, sizeof(text));
+    int fd = open(str_fmt(path, sizeof(path), "/proc/%d/stat", (int)pid), O_RDONLY | O_CLOEXEC);
 
-    return n < 0 ? (int)n : stats_parse_process(text, ret);
+    return fd < 0 ? -errno : fd;
+}
+
+int stats_process_read(int fd, struct stats_process *ret)
+{
+    char text[SMALL_MAX];
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0); /* in one piece, as it is short */
+
+    if (n < 0)
+        return -errno;
+    text[n] = '\0';
+    return stats_parse_process(text, ret);
+}
+
+int stats_process(pid_t pid, struct stats_process *ret)
+{
+    CLEANUP(close) int fd = stats_process_open(pid);
+
+    return fd < 0 ? fd : stats_process_read(fd, ret);
 }
 
 static bool parse_link(const char *line, struct stats_link *ret)

@@ -141,6 +141,17 @@ static void test_usage_and_removal(void **state)
     assert_in_range(usage.memory_bytes, 20 << 20, 64 << 20);
     assert_true(usage.working_set_bytes <= usage.memory_bytes);
     assert_true(usage.cpu_ns > 0);
+    /* The same through files that stay open. */
+    struct cgroup_probe probe;
+    struct cgroup_usage again = {0};
+    assert_int_equal(instance_probe(seen.instance, &probe), 0);
+    for (uint64_t i = 1; i <= 2; i++) {
+        assert_int_equal(cgroup_probe_read(&probe, i, &again), 0);
+        assert_in_range(again.memory_bytes, 20 << 20, 64 << 20);
+        assert_true(again.working_set_bytes <= again.memory_bytes);
+        assert_true(again.cpu_ns >= usage.cpu_ns);
+    }
+    cgroup_probe_close(&probe);
     /* Removed while it runs: it is killed, and the group goes as soon as it can. */
     assert_int_equal(instance_remove(world.all, test_id(1), &err), 0);
     WAIT_FOR(&world, !group_exists(&world, 1));

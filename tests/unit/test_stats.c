@@ -9,6 +9,8 @@
 #include "runtime/instance.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,7 +26,8 @@ struct instance {
     struct cgroup_usage usage;
     int usage_result;
     int pid;
-    unsigned asked;
+    unsigned asked; /* how often files were opened */
+    char dir[64];
     uint64_t now_ns;
     int64_t now_ms;
 };
@@ -38,12 +41,55 @@ static struct instance *world(struct instance *set)
     return kept;
 }
 
-int instance_usage(const struct instance *instance, struct cgroup_usage *ret)
+/* A cgroup's files, as far as they are read. */
+static void write_cgroup(const struct instance *w)
+{
+    char path[128];
+    char text[128];
+    const uint64_t values[] = {w->usage.cpu_ns, w->usage.memory_bytes};
+    static const char *const names[] = {"cpu", "memory"};
+
+    for (size_t i = 0; i < 2; i++) {
+        str_fmt(text, sizeof(text), "%llu\n", (unsigned long long)values[i]);
+        str_fmt(path, sizeof(path), "%s/%s", w->dir, names[i]);
+        FILE *file = fopen(path, "we");
+        assert_non_null(file);
+        fputs(text, file);
+        fclose(file);
+    }
+    str_fmt(path, sizeof(path), "%s/stat", w->dir);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    fprintf(file, "cache 1\ninactive_file 9\ntotal_inactive_file %llu\n",
+            (unsigned long long)(w->usage.memory_bytes - w->usage.working_set_bytes));
+    fclose(file);
+}
+
+static int open_one(const struct instance *w, const char *name)
+{
+    char path[128];
+
+    return open(str_fmt(path, sizeof(path), "%s/%s", w->dir, name), O_RDONLY | O_CLOEXEC);
+}
+
+int instance_probe(const struct instance *instance, struct cgroup_probe *ret)
 {
     world(NULL)->asked++;
-    if (instance->usage_result == 0)
-        *ret = instance->usage;
-    return instance->usage_result;
+    if (instance->usage_result < 0)
+        return instance->usage_result;
+    *ret = (struct cgroup_probe){.version = 1,
+                                 .cpu = open_one(instance, "cpu"),
+                                 .memory = open_one(instance, "memory"),
+                                 .stat = open_one(instance, "stat")};
+    return 0;
+}
+
+/* Of the real one: not looked at here. */
+int cgroup_file(const struct cgroups *all, const char *controller, const char *id,
+                const char *v1_name, const char *v2_name, char *ret, size_t size)
+{
+    (void)all, (void)controller, (void)id, (void)v1_name, (void)v2_name, (void)ret, (void)size;
+    return -ENOENT;
 }
 
 int instance_pid(const struct instance *instance)
@@ -257,7 +303,10 @@ static void test_sample_of_a_cgroup(void **state)
 
     (void)state;
     world(&w);
+    str_copy(w.dir, sizeof(w.dir), "/tmp/unikubelet-stats-XXXXXX");
+    assert_non_null(mkdtemp(w.dir));
     w.usage = (struct cgroup_usage){2000000000, 70 << 20, 60 << 20};
+    write_cgroup(&w);
     assert_int_equal(stats_sample(&stats, &w, "id-1", w.now_ms - 4000), 0);
     assert_int_equal(stats.cpu_ns, 2000000000);
     assert_int_equal(stats.memory_bytes, 70 << 20);
@@ -267,21 +316,41 @@ static void test_sample_of_a_cgroup(void **state)
     assert_int_equal(stats.cpu_rate.rate, 500000000);
 
     advance(&w, 900); /* fresh still: nothing is read */
-    w.usage.cpu_ns += 1000000000;
+    w.usage = (struct cgroup_usage){3000000000, 80 << 20, 50 << 20};
+    write_cgroup(&w);
     assert_int_equal(stats_sample(&stats, &w, "id-1", w.now_ms), 0);
     assert_int_equal(stats.cpu_ns, 2000000000);
-    assert_int_equal(w.asked, 1);
     advance(&w, 100);
     assert_int_equal(stats_sample(&stats, &w, "id-1", w.now_ms), 0);
     assert_int_equal(stats.cpu_ns, 3000000000);
+    assert_int_equal(stats.working_set_bytes, 50 << 20);
     assert_int_equal(stats.cpu_rate.rate, 600000000);
-    assert_int_equal(w.asked, 2);
+
+    /* The dear file is read again when usage changed, and else now and then. */
+    w.usage.working_set_bytes = 40 << 20;
+    write_cgroup(&w);
+    advance(&w, 1000);
+    assert_int_equal(stats_sample(&stats, &w, "id-1", w.now_ms), 0);
+    assert_int_equal(stats.working_set_bytes, 50 << 20);
+    advance(&w, 31000);
+    assert_int_equal(stats_sample(&stats, &w, "id-1", w.now_ms), 0);
+    assert_int_equal(stats.working_set_bytes, 40 << 20);
+    assert_int_equal(w.asked, 1); /* all through the same descriptors */
 
     /* Another attempt: what was known is not its own. */
     w.usage.cpu_ns = 1000;
+    write_cgroup(&w);
     assert_int_equal(stats_sample(&stats, &w, "id-2", w.now_ms - 3600000), 0);
     assert_int_equal(stats.cpu_ns, 1000);
     assert_false(stats.cpu_rate.known);
+    assert_int_equal(w.asked, 2);
+    stats_close(&stats);
+    stats_close(&stats);
+    advance(&w, 1000);
+    assert_int_equal(stats_sample(&stats, &w, "id-2", w.now_ms), 0);
+    assert_int_equal(w.asked, 3);
+    stats_close(&stats);
+    assert_int_equal(file_remove_tree(w.dir), 0);
 }
 
 static void test_sample_of_a_process(void **state)
@@ -294,6 +363,7 @@ static void test_sample_of_a_process(void **state)
     assert_int_equal(stats_sample(&stats, &w, "id", 0), 0);
     assert_true(stats.working_set_bytes > 100000);
     assert_int_equal(stats.working_set_bytes, stats.memory_bytes);
+    stats_close(&stats);
     w.pid = 0;
     stats.known = false;
     assert_int_equal(stats_sample(&stats, &w, "id", 0), -ESRCH);
