@@ -28,6 +28,7 @@
 #define REFUSED_MS_MAX 300000u /* ... but for so long only */
 #define RELIST_MS 200u         /* at random: a new list after a good while needs no back-off ... */
 #define RELIST_FREE_MS 10000u  /* ... which is this since the last one */
+#define HEALTHY_MS 10000u      /* no more watches than one in that time are free of back-off */
 #define SHORT_WATCH_MS 1000u
 #define SHORT_PAUSE_MS \
     40u                /* after a watch that ended at once, doubling: API servers end the watches */
@@ -46,7 +47,7 @@ enum next {
 struct watch {
     struct kube_client *client;
     char *path, *query;
-    uint32_t page_limit;
+    uint32_t page_limit, healthy_ms;
     struct watch_ops ops;
     void *userdata;
     bool stopped;
@@ -380,6 +381,13 @@ static void on_watch_end(void *userdata, const struct kube_stream_end *end)
     if (w->next == NEXT_BROKEN && ++w->garbage >= GARBAGE_MAX)
         must_relist(w);
     report(w, w->next == NEXT_NORMAL ? describe(end, text, sizeof(text)) : w->text);
+    /* Something on the way cuts connections now and then: being deaf for a minute helps nobody. */
+    if (end->status == 200 && w->next == NEXT_NORMAL &&
+        clock_mono_ms() - w->began_ms >= w->healthy_ms) {
+        w->backoff_ms = 0;
+        wait_ms(w, client_random(RELIST_MS));
+        return;
+    }
     /* What follows a restart of the API server: everyone waits for the new list. */
     if (!w->version[0] && w->garbage < GARBAGE_MAX && end->retry_after_s == 0 &&
         w->began_ms - w->synced_at_ms > RELIST_FREE_MS)
@@ -424,6 +432,7 @@ struct watch *watch_start(struct kube_client *client, const struct watch_config 
     w->path = xstrdup(config->path);
     w->query = xstrdup(config->query ? config->query : "");
     w->page_limit = config->page_limit > 0 ? config->page_limit : PAGE_LIMIT;
+    w->healthy_ms = config->healthy_ms > 0 ? config->healthy_ms : HEALTHY_MS;
     w->ops = *ops;
     w->userdata = userdata;
     watch_stream_init(&w->events, on_event, w);

@@ -24,6 +24,7 @@ struct watch_config {
     const char *path;    /* "/api/v1/pods" */
     const char *query;   /* "fieldSelector=spec.nodeName%3Duk-0", URL-encoded; "" none */
     uint32_t page_limit; /* objects a LIST page; 0: 500 */
+    uint32_t healthy_ms; /* a watch that lived so long ends all back-off; 0: 10 s */
 };
 
 struct watch *watch_start(struct kube_client *client, const struct watch_config *config,

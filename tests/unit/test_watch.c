@@ -198,6 +198,7 @@ struct play {
     const struct step *steps;
     size_t len, next;
     uint64_t times[16];
+    struct fake_conn *conn; /* of the last step */
 };
 
 static void stream(struct fake_conn *conn, const struct step *step)
@@ -228,6 +229,7 @@ static void serve(struct fake *fake, struct fake_request *q)
     }
     step = &play->steps[play->next];
     play->times[play->next++] = clock_mono_ms();
+    play->conn = q->conn;
     if (!str_starts(q->target, step->target))
         print_error("got  %s\nwant %s\n", q->target, step->target);
     assert_true(str_starts(q->target, step->target));
@@ -493,6 +495,51 @@ static void test_stop_inside(void **state)
     }
 }
 
+/* A connection that is cut now and then under a watch that is well otherwise: back at once, however
+ * often. */
+static void test_cuts(void **state)
+{
+    static const struct step steps[] = {
+        {L0, 200, LIST("7", "", ""), WHOLE, NULL},
+        {W "7&", 0, "", CUT, NULL},
+        {W "7&", 0, "", CUT, NULL},
+        {W "7&", 0, EVENT("ADDED", "a", "8") "\n", STAY, NULL},
+        {W "8&", 0, EVENT("ADDED", "b", "9") "\n", STAY, NULL},
+        {W "9&", 0, EVENT("ADDED", "c", "10") "\n", STAY, NULL},
+    };
+    static const char *const wants[] = {"R S E +a ", "R S E +a E +b ", "R S E +a E +b E +c "};
+    const struct watch_config quick = {
+        .path = "/api/v1/pods", .query = "fieldSelector=x", .page_limit = 2, .healthy_ms = 300};
+    struct play play = {.steps = steps, .len = 6};
+    struct seen seen = {0};
+    struct kube_client *client;
+    struct fake fake;
+
+    (void)state;
+    buf_init(&seen.log, 4096);
+    fake_start(&fake, serve, &play);
+    client = fake_client(&fake, NULL);
+    seen.watch = watch_start(client, &quick, &ops, &seen);
+    for (size_t i = 0; i < 3; i++) {
+        uint64_t since = clock_mono_ms();
+
+        if (i > 0)
+            fake_send(play.conn, "", 0, true);
+        seen.want = wants[i];
+        seen.done = false;
+        assert_true(fake_run(&fake, &seen.done, 5000));
+        if (i == 0) /* cut at once: 800 ms, and then twice that */
+            assert_true(play.times[3] - play.times[1] >= 2400);
+        else
+            assert_true(clock_mono_ms() - since < 500);
+        fake_pass(&fake, 350);
+    }
+    watch_stop(seen.watch);
+    kube_client_free(client);
+    buf_free(&seen.log);
+    fake_stop(&fake);
+}
+
 /* The server goes away under a running watch, and is found again soon after it is back. */
 static void test_outage(void **state)
 {
@@ -536,7 +583,7 @@ int main(void)
         cmocka_unit_test(test_good),      cmocka_unit_test(test_gone),
         cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_bad_streams),
         cmocka_unit_test(test_big_line),  cmocka_unit_test(test_stop_inside),
-        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_cuts),      cmocka_unit_test(test_outage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
