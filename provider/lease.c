@@ -130,6 +130,7 @@ static void set_version(struct node *node, const struct json *root)
         return;
     log_warn(NULL, "lease", "the API server went back in time: telling it everything anew");
     api_doubt(node->agent);
+    node_watch_again(node);
     node_doubt(node);
 }
 

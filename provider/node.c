@@ -282,6 +282,7 @@ static void registered(struct node *node, const char *uid)
              uid);
     if (anew)
         lease_start(node);
+    node_watch_start(node);
     if (!node->started_told) {
         node->started_told = true;
         struct event event = {
@@ -383,9 +384,10 @@ static void on_created(void *userdata, const struct kube_answer *answer)
         const char *uid = json_string(json_path(root, "metadata.uid"));
         bool ready = node->conditions_len == 4 && node->conditions[3].status;
         registered(node, uid ? uid : "");
-        json_free(root);
         node->posted_hash = status_hash(node);
         node->posted_mono_ms = clock_mono_ms();
+        node_watch_acked(node, root);
+        json_free(root);
         tell_ready(node, ready);
         return;
     }
@@ -443,8 +445,11 @@ static void on_status(void *userdata, const struct kube_answer *answer)
     struct node *node = userdata;
     node->request = NULL;
     if (answer->result == 0 && answer->status >= 200 && answer->status < 300) {
+        struct json *root = json_parse(answer->body, answer->len, NULL);
         node->posted_hash = node->pending_hash;
         node->posted_mono_ms = clock_mono_ms();
+        node_watch_acked(node, root);
+        json_free(root);
         return;
     }
     if (answer->result == 0 && answer->status == 422) {
@@ -538,6 +543,7 @@ void node_stop(struct node *node)
         kube_request_cancel(node->request);
     node->request = NULL;
     lease_stop(node);
+    node_watch_stop(node);
     uv_timer_stop(&node->retry);
     uv_timer_stop(&node->status_timer);
 }

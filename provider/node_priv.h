@@ -9,6 +9,7 @@
 #define NODE_BODY_MAX (256 * 1024)
 #define NODE_RETRY_MS 200u      /* first pause after a failed registration step, doubling ... */
 #define NODE_RETRY_MS_MAX 7000u /* ... to this (contract 1.1) */
+#define NODE_REASSERT_MS 5000u /* another's writing is answered at once, but no more often */
 #define AGENT_ID_ANNOTATION "unikubelet.dev/agent-id"
 #define EXIT_NAME_TAKEN 3 /* another live agent holds the Node's name */
 
@@ -39,6 +40,14 @@ struct node {
     size_t conditions_len;
     char ready_message[1024];
     bool started_told;
+
+    /* What others do to it. */
+    struct watch *watch;
+    uint64_t acked_version; /* of our last write */
+    uint64_t other_version; /* of what was seen last ... */
+    uint64_t other_ms;      /* mono: another's writing was answered last; 0: never */
+    bool other;             /* ... and it is not as we say */
+    bool listed;
 
     /* Whether machines can run: asked of the VMM in a worker, which sees only probe. */
     uv_work_t probe_work;
@@ -72,6 +81,14 @@ struct node {
 void lease_claim(struct node *node); /* calls node_claimed when the name is ours */
 void lease_start(struct node *node); /* renews from now on, if the name is still ours */
 void lease_stop(struct node *node);
+/* node_watch.c */
+void node_watch_start(struct node *node); /* from the first registration on */
+void node_watch_stop(struct node *node);
+/* What our own write made of the Node. */
+void node_watch_acked(struct node *node, const struct json *object);
+/* Answers what was seen meanwhile, once no request is under way. */
+void node_watch_check(struct node *node);
+void node_watch_again(struct node *node); /* versions begin anew */
 /* node.c */
 void node_claimed(struct node *node);
 void node_doubt(struct node *node); /* the Node may have been deleted: posts its status at once */

@@ -41,7 +41,10 @@ struct api {
         lease_puts;
 
     bool node_exists;
+    struct fake_conn *watch; /* of the Node; the last */
+    unsigned node_lists;
     unsigned uids; /* given so far; the last is the Node's */
+    unsigned node_version;
     char node_conditions[512];
     struct json *posted, *labels, *status; /* last bodies */
 
@@ -103,6 +106,14 @@ void host_refresh(const struct config *config, struct host *host)
     host->storage_available_bytes = 500;
 }
 
+int instances_check(const struct instances *all, bool network, struct err *err)
+{
+    (void)all;
+    (void)network;
+    (void)err;
+    return 0;
+}
+
 int network_check(struct network *network, struct err *err)
 {
     const struct bench *b = (const void *)network;
@@ -155,9 +166,9 @@ static inline void api_refuse(struct fake_conn *conn, int status, const char *me
 
 static inline void api_node(struct api *api, struct fake_conn *conn, int status)
 {
-    char *body = xasprintf("{\"kind\":\"Node\",\"metadata\":{\"name\":\"uk-0\",\"uid\":\"uid-%u\"},"
-                           "\"status\":{\"conditions\":[%s]}}",
-                           api->uids, api->node_conditions);
+    char *body = xasprintf("{\"kind\":\"Node\",\"metadata\":{\"name\":\"uk-0\",\"uid\":\"uid-%u\","
+                           "\"resourceVersion\":\"%u\"},\"status\":{\"conditions\":[%s]}}",
+                           api->uids, api->node_version, api->node_conditions);
     fake_reply(conn, status, "", body);
     free(body);
 }
@@ -271,9 +282,45 @@ static inline void api_leases(struct api *api, struct fake_request *q, const str
     }
 }
 
+/* List and watch of the Node: not in the log, they come when they like. */
+static inline void api_watch(struct api *api, struct fake_request *q)
+{
+    char item[64] = "";
+    assert_non_null(strstr(q->target, "fieldSelector=metadata.name%3Duk-0"));
+    if (strstr(q->target, "watch=1")) {
+        fake_begin(q->conn);
+        api->watch = q->conn;
+        return;
+    }
+    api->node_lists++;
+    if (api->node_exists)
+        str_fmt(item, sizeof(item), "{\"metadata\":{\"uid\":\"uid-%u\"}}", api->uids);
+    char *body = xasprintf("{\"metadata\":{\"resourceVersion\":\"1\"},\"items\":[%s]}", item);
+    fake_reply(q->conn, 200, "", body);
+    free(body);
+}
+
+/* What the watch tells of the Node; ready: "True", "Unknown". */
+static inline void api_tell(struct api *api, const char *type, unsigned version, const char *ready)
+{
+    char *line = xasprintf(
+        "{\"type\":\"%s\",\"object\":{\"metadata\":{\"uid\":\"uid-%u\",\"resourceVersion\":\"%u\"},"
+        "\"status\":{\"conditions\":[{\"type\":\"MemoryPressure\",\"status\":\"False\"},"
+        "{\"type\":\"DiskPressure\",\"status\":\"False\"},{\"type\":\"PIDPressure\",\"status\":"
+        "\"False\"},"
+        "{\"type\":\"Mine\",\"status\":\"Unknown\"},{\"type\":\"Ready\",\"status\":\"%s\"}]}}}",
+        type, api->uids, version, ready);
+    fake_line(api->watch, line);
+    free(line);
+}
+
 static inline void api_serve(struct fake *fake, struct fake_request *q)
 {
     struct api *api = fake->userdata;
+    if (str_starts(q->target, PATH_NODES "?")) {
+        api_watch(api, q);
+        return;
+    }
     struct override *o = &api->override;
     struct json *body = q->body[0] ? json_parse(q->body, strlen(q->body), NULL) : NULL;
     bool lease = str_starts(q->target, PATH_LEASES);

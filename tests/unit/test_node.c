@@ -300,6 +300,61 @@ static void test_stop(void **state)
     }
 }
 
+/* The node lifecycle controller wrote Unknown while this agent was cut off: taken back at once, and
+ * when somebody goes on writing, with the next status. Our own writing is no reason. */
+static void test_overwritten(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_open(&b);
+    b.api.node_version = 10;
+    bench_settle(&b);
+    WAIT(&b, b.api.watch);
+    b.api.node_version = 20;
+    api_tell(&b.api, "MODIFIED", 10, "Unknown"); /* before our own last write */
+    api_tell(&b.api, "MODIFIED", 11, "True");
+    pass(&b, 100);
+    assert_int_equal(b.api.status_patches, 0);
+    api_tell(&b.api, "MODIFIED", 12, "Unknown");
+    WAIT(&b, b.api.status_patches == 1 && !b.node->request);
+    assert_true(is_ready(b.api.status, "True"));
+    assert_int_equal(b.node->acked_version, 20);
+    b.agent.config.status_update_ms = 0;
+    uv_timer_stop(&b.node->status_timer);
+    api_tell(&b.api, "MODIFIED", 21, "False");
+    WAIT(&b, b.node->other_version == 21);
+    pass(&b, 50);
+    assert_int_equal(b.api.status_patches, 1);
+    assert_int_equal(b.node->posted_hash, 0); /* the next status is posted */
+    b.node->other_ms -= NODE_REASSERT_MS;
+    api_tell(&b.api, "MODIFIED", 22, "False");
+    WAIT(&b, b.api.status_patches == 2);
+    assert_int_equal(b.api.node_posts, 1);
+    bench_close(&b);
+}
+
+/* Seen as it happens, not with the next status or Lease. */
+static void test_deleted_watched(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_open(&b);
+    b.api.node_version = 10;
+    bench_settle(&b);
+    WAIT(&b, b.api.watch);
+    uv_timer_stop(&b.node->status_timer);
+    b.api.node_exists = false;
+    api_tell(&b.api, "DELETED", 12, "True");
+    WAIT(&b, b.api.node_posts == 2 && b.node->state == NODE_REGISTERED);
+    /* A list without it says the same. */
+    b.node->other_ms = 0;
+    b.api.node_exists = false;
+    node_watch_again(b.node);
+    WAIT(&b, b.api.node_posts == 3 && b.node->state == NODE_REGISTERED);
+    assert_string_equal(b.node->uid, "uid-3");
+    bench_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_collected),   cmocka_unit_test(test_replaced),
         cmocka_unit_test(test_rejected),    cmocka_unit_test(test_not_ready),
         cmocka_unit_test(test_network),     cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_overwritten), cmocka_unit_test(test_deleted_watched),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
