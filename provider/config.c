@@ -35,10 +35,10 @@ static const struct key keys[] = {
     {"nodeIP", "node-ip", "NODE_IP", KEY_STRING, SHAPE_IP, AT(node_ip), "", 0, 0,
      "InternalIP of the Node; default: of the default route's interface"},
     {"kubeconfig", "kubeconfig", "KUBECONFIG", KEY_STRING, SHAPE_PATH, AT(kubeconfig), "", 0, 0,
-     "kubeconfig with the agent's own credentials; default: bootstrap, or in-cluster"},
+     "kubeconfig with the agent's own credentials, before bootstrap; default: none"},
     {"bootstrapKubeconfig", "bootstrap-kubeconfig", NULL, KEY_STRING, SHAPE_PATH,
      AT(bootstrap_kubeconfig), "", 0, 0,
-     "kubeconfig that may only create certificate requests for system:node:<name>"},
+     "kubeconfig to request system:node:<name> with; default: the Pod's ServiceAccount"},
     {"stateDir", "state-dir", NULL, KEY_STRING, SHAPE_PATH, AT(state_dir), "/var/lib/unikubelet", 0,
      0, "images, Pod records, certificates"},
     {"runDir", "run-dir", NULL, KEY_STRING, SHAPE_PATH, AT(run_dir), "/run/unikubelet", 0, 0,
@@ -59,7 +59,7 @@ static const struct key keys[] = {
     {"tlsCertFile", "tls-cert-file", NULL, KEY_STRING, SHAPE_PATH, AT(tls_cert_file), "", 0, 0,
      "serving certificate; default: by request or self-signed"},
     {"tlsPrivateKeyFile", "tls-private-key-file", NULL, KEY_STRING, SHAPE_PATH, AT(tls_key_file),
-     "", 0, 0, "its key"},
+     "", 0, 0, "key of the serving certificate"},
     {"clientCAFile", "client-ca-file", NULL, KEY_STRING, SHAPE_PATH, AT(client_ca_file), "", 0, 0,
      "CA of client certificates; default: the cluster's CA"},
     {"serverTLSBootstrap", "server-tls-bootstrap", NULL, KEY_BOOL, SHAPE_TEXT,
@@ -87,7 +87,7 @@ static const struct key keys[] = {
     {"vmm", "vmm", NULL, KEY_STRING, SHAPE_VMM, AT(vmm), "qemu", 0, 0, "qemu, or fake for tests"},
     {"accel", "accel", NULL, KEY_STRING, SHAPE_ACCEL, AT(accel), "auto", 0, 0, "auto, kvm or tcg"},
     {"qemuBinary", "qemu-binary", NULL, KEY_STRING, SHAPE_PATH, AT(qemu),
-     "/usr/bin/qemu-system-x86_64", 0, 0, "QEMU"},
+     "/usr/bin/qemu-system-x86_64", 0, 0, "QEMU for x86-64, 7.2 or newer"},
     {"shimBinary", "shim-binary", NULL, KEY_STRING, SHAPE_PATH, AT(shim), "", 0, 0,
      "unikubelet-shim; default: beside this program"},
     {"fakeVMMBinary", "fake-vmm-binary", NULL, KEY_STRING, SHAPE_PATH, AT(fakevmm), "", 0, 0,
@@ -106,7 +106,8 @@ static const struct key keys[] = {
      "where Pods' network namespaces are mounted"},
     {"podCIDR", "pod-cidr", NULL, KEY_STRING, SHAPE_CIDR, AT(pod_cidr), "10.88.0.0/16", 0, 0,
      "addresses of the built-in bridge network"},
-    {"bridge", "bridge", NULL, KEY_STRING, SHAPE_LINK, AT(bridge), "unik0", 0, 0, "its bridge"},
+    {"bridge", "bridge", NULL, KEY_STRING, SHAPE_LINK, AT(bridge), "unik0", 0, 0,
+     "bridge of that network"},
     {"clusterDNS", "cluster-dns", NULL, KEY_LIST, SHAPE_IP, AT(cluster_dns), "", 0, 0,
      "name servers for Pods with dnsPolicy ClusterFirst"},
     {"clusterDomain", "cluster-domain", NULL, KEY_STRING, SHAPE_NAME, AT(cluster_domain),
@@ -210,7 +211,8 @@ static int set_yaml(struct config *config, const struct key *key, const struct y
     if (!yaml_is_list(node)) {
         const char *text = yaml_scalar(node);
         if (!text)
-            return err_spec(err, -EINVAL, "%s: %s must be a single value", where, key->yaml);
+            return err_spec(err, -EINVAL, "%s: %s must be %s, not a map", where, key->yaml,
+                            key->type == KEY_LIST ? "a list" : "a single value");
         return set_key(config, key, text, where, err);
     }
     if (key->type != KEY_LIST)
@@ -273,6 +275,7 @@ static int parse_flag(struct config *config, int argc, char **argv, int *i, cons
         const char *flag;
         enum config_command command;
     } commands[] = {{"--help", CONFIG_HELP},
+                    {"-h", CONFIG_HELP},
                     {"--version", CONFIG_VERSION},
                     {"--check-config", CONFIG_CHECK},
                     {"--print-config", CONFIG_PRINT}};
@@ -446,8 +449,9 @@ void config_help(FILE *out)
           "  --check-config     say whether the configuration is good, and stop\n"
           "  --print-config     print what is in force as YAML, and stop\n"
           "  --version          print the version, and stop\n"
-          "  --help             print this, and stop\n\n"
-          "The file gives way to the environment, the environment to the flags.\n\n",
+          "  --help, -h         print this, and stop\n\n"
+          "The file gives way to the environment, the environment to the flags. A flag separates\n"
+          "the entries of a list with commas; the file has YAML's lists.\n\n",
           out);
     for (size_t i = 0; i < KEYS; i++) {
         fprintf(out, "  --%s (%s%s%s)\n      %s", keys[i].flag, keys[i].yaml,

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define PEM_FILE_MAX (1024 * 1024)
 
@@ -134,8 +135,8 @@ static int open_host(struct agent *agent, struct err *err)
     if (result == 0)
         result = file_mkdirs(pods, 0700);
     if (result < 0)
-        result = err_set(err, result, "cannot make %s or %s: %s", pods, config->run_dir,
-                         strerror(-result));
+        result = err_set(err, result, "cannot make %s or %s: %s%s", pods, config->run_dir,
+                         strerror(-result), geteuid() == 0 ? "" : " (unikubelet needs root)");
     else
         result = statedir_open(pods, &agent->state, err);
     free(pods);
@@ -280,8 +281,9 @@ static void on_serving(void *userdata, const char *cert_pem, const char *key_pem
     free(agent->serving_key);
     agent->serving_cert = xstrdup(cert_pem);
     agent->serving_key = xstrdup(key_pem);
-    log_info(NULL, "serving", "serving with a %s certificate",
-             self_signed ? "self-signed" : "signed");
+    log_info(NULL, "serving", "serving with a %s",
+             self_signed ? "self-signed certificate: kubectl logs works when one is approved"
+                         : "signed certificate");
     serve_with(agent); /* before there is a server, start_server does it */
 }
 
@@ -304,6 +306,11 @@ static int load_credentials(struct agent *agent, struct kube_config *ret, bool *
 {
     const struct config *config = &agent->config;
     *ret_bootstrap = str_empty(config->kubeconfig);
+    /* Seldom meant: a shell with $KUBECONFIG of an administrator, and the agent has his rights. */
+    if (!*ret_bootstrap && !str_empty(config->bootstrap_kubeconfig))
+        log_warn(NULL, "start", "bootstrapKubeconfig is not used: kubeconfig is %s%s",
+                 config->kubeconfig,
+                 str_eq(getenv("KUBECONFIG"), config->kubeconfig) ? " by $KUBECONFIG" : "");
     if (!*ret_bootstrap)
         return kube_config_load(config->kubeconfig, ret, err);
     if (!str_empty(config->bootstrap_kubeconfig))

@@ -210,6 +210,7 @@ static void test_commands(void **state)
         enum config_command command;
     } rows[] = {
         {"--help", CONFIG_HELP},
+        {"-h", CONFIG_HELP},
         {"--version", CONFIG_VERSION},
         {"--check-config", CONFIG_CHECK},
         {"--print-config|--port=1", CONFIG_PRINT},
@@ -244,8 +245,8 @@ static const struct wrong wrong_rows[] = {
     {"- a\n", "", "FILE: not a map of keys"},
     {"just text\n", "", "FILE: not a map of keys"},
     {"port: [1, 2]\n", "", "FILE:1: port must be a single value, not a list"},
-    {"nodeName:\n  a: b\n", "", "FILE:1: nodeName must be a single value"},
-    {"clusterDNS: {a: b}\n", "", "FILE:1: clusterDNS must be a single value"},
+    {"nodeName:\n  a: b\n", "", "FILE:1: nodeName must be a single value, not a map"},
+    {"clusterDNS: {a: b}\n", "", "FILE:1: clusterDNS must be a list, not a map"},
     {"clusterDNS: [[a]]\n", "", "FILE:1: clusterDNS must be a list of plain values"},
     {"clusterDNS: [10.0.0.1, \"\"]\n", "", "FILE:1: clusterDNS has an empty entry"},
     {"imageLayouts: [/1,/2,/3,/4,/5,/6,/7,/8,/9,/10,/11,/12,/13,/14,/15,/16,/17]\n", "",
@@ -294,7 +295,7 @@ static const struct wrong wrong_rows[] = {
     {NULL, "--tls-private-key-file=/k", "tlsCertFile and tlsPrivateKeyFile go together"},
     /* Flags. */
     {NULL, "run", "unexpected argument \"run\" (see unikubelet --help)"},
-    {NULL, "-h", "unexpected argument \"-h\" (see unikubelet --help)"},
+    {NULL, "-x", "unexpected argument \"-x\" (see unikubelet --help)"},
     {NULL, "--prot=1", "unknown flag \"--prot=1\" (see unikubelet --help)"},
     {NULL, "--por=1", "unknown flag \"--por=1\" (see unikubelet --help)"},
     {NULL, "--", "unknown flag \"--\" (see unikubelet --help)"},
