@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #define GUARD_MS_MAX                                                            \
     60000 /* for plugins of an agent that died: their own limit is gone with it \
@@ -31,6 +33,7 @@ static char *copy(const char *text)
 
 static void free_network(struct network *network)
 {
+    cleanup_close(&network->lock_fd);
     for (size_t i = 0; i < network->bin_dirs_len; i++)
         free(network->bin_dirs[i]);
     free(network->bin_dirs);
@@ -94,6 +97,31 @@ static int copy_config(struct network *network, const struct network_config *con
     return 0;
 }
 
+/* network_list finds all that is in the directory, and what nobody claims is taken down: an agent
+ * with a state directory of its own would take down the networks of another's running machines. The
+ * lock lies beside the directory, in which iproute2 takes every file for a namespace. */
+static int take_lock(struct network *network, struct err *err)
+{
+    CLEANUP(free) char *path = xasprintf("%s.unikubelet.lock", network->netns_dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return err_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        int r = -errno;
+
+        (void)close(fd);
+        if (r == -EWOULDBLOCK)
+            return err_set(err, r,
+                           "another agent on this host uses %s: stop it, or give this one a "
+                           "netnsDir, podCIDR and bridge of its own",
+                           network->netns_dir);
+        return err_set(err, r, "cannot lock %s: %s", path, strerror(-r));
+    }
+    network->lock_fd = fd;
+    return 0;
+}
+
 /* Halves of atomic writes of an agent that died. */
 static void remove_halves(const char *dir)
 {
@@ -112,6 +140,7 @@ int network_open(struct uv_loop_s *loop, const struct network_config *config, st
     CLEANUP(free) char *fifo = NULL;
     int r = copy_config(network, config, err);
 
+    network->lock_fd = -1;
     network->loop = loop;
     network->pending_end = &network->pending;
     if (r == 0) {
@@ -119,6 +148,8 @@ int network_open(struct uv_loop_s *loop, const struct network_config *config, st
         if (r < 0)
             err_set(err, r, "cannot make %s: %s", network->store_dir, strerror(-r));
     }
+    if (r == 0)
+        r = take_lock(network, err);
     if (r == 0) {
         remove_halves(network->store_dir);
         fifo = xasprintf("%s/plugins", network->store_dir);
@@ -160,6 +191,8 @@ void network_close(struct network *network)
     drop_jobs(network->running);
     drop_jobs(network->pending);
     cni_guard_close(network->guard);
+    cleanup_close(&network->lock_fd); /* the next agent need not wait for the loop */
+    network->lock_fd = -1;
     uv_close((uv_handle_t *)&network->soon, on_closed);
 }
 

@@ -22,6 +22,7 @@ struct network {
     char **bin_dirs;
     size_t bin_dirs_len;
     char *netns_dir;
+    int lock_fd;     /* of netns_dir: what lies in it belongs to one agent */
     char *store_dir; /* state_dir/net: records and the guard's FIFO */
     char *ipam_dir;
     char *pod_cidr;

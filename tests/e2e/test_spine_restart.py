@@ -123,7 +123,7 @@ def test_second_agent_of_the_same_name_is_refused(cluster, agent, tmp_path):
     """Another host, the same node name: it must not fight over the Node."""
     del agent
     second = Agent(cluster, stateDir=str(tmp_path / "state"), runDir=str(tmp_path / "run"),
-                   port=10251)
+                   netnsDir=str(tmp_path / "netns"), port=10251)
     second.log_path += ".other"
     second.config_path += ".other"
     second.start(ready=False)

@@ -514,6 +514,24 @@ static void test_close_busy(void **state)
     }
 }
 
+/* Another state directory, the same namespaces: it would take down what the first one made. */
+static void test_second_agent(void **state)
+{
+    struct fixture *f = *state;
+    struct network_config config = f->config;
+    struct network *second = NULL;
+    struct err err = {.code = 0};
+    char dir[PATH_MAX];
+
+    str_fmt(dir, sizeof(dir), "%s/second", f->root);
+    config.state_dir = dir;
+    assert_int_equal(network_open(&f->loop, &config, &second, &err), -EWOULDBLOCK);
+    assert_null(second);
+    assert_non_null(strstr(err.text, f->netns_dir));
+    fixture_close(f);
+    fixture_open(f);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -525,6 +543,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_close_busy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_record_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_second_agent, setup, teardown),
     };
 
     fixture_isolate();
