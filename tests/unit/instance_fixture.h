@@ -9,6 +9,8 @@
 #include "base/str.h"
 #include "runtime/instance_priv.h"
 
+#include <poll.h>
+#include <sys/pidfd.h>
 #include <libgen.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -239,4 +241,23 @@ static inline char *log_text(const struct world *world, int n)
         at += len + 1;
     }
     return buf_take(&out);
+}
+
+static inline bool ends_within(pid_t pid, int wait_ms)
+{
+    CLEANUP(close) int fd = pidfd_open(pid, 0);
+    struct pollfd end = {.fd = fd, .events = POLLIN};
+
+    return fd < 0 || poll(&end, 1, wait_ms) == 1;
+}
+
+/* True once the process is gone; waits for that with a bound. */
+static inline bool process_ends(pid_t pid)
+{
+    return ends_within(pid, WATCHDOG_MS);
+}
+
+static inline bool process_ended(pid_t pid)
+{
+    return ends_within(pid, 0);
 }

@@ -10,25 +10,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-static bool ends_within(pid_t pid, int wait_ms)
-{
-    CLEANUP(close) int fd = pidfd_open(pid, 0);
-    struct pollfd end = {.fd = fd, .events = POLLIN};
-
-    return fd < 0 || poll(&end, 1, wait_ms) == 1;
-}
-
-/* True once the process is gone; waits for that with a bound. */
-static bool process_ends(pid_t pid)
-{
-    return ends_within(pid, WATCHDOG_MS);
-}
-
-static bool process_ended(pid_t pid)
-{
-    return ends_within(pid, 0);
-}
-
 static bool exists(const struct world *world, int n, const char *file)
 {
     char path[INSTANCE_PATH_MAX];
