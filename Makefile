@@ -2,7 +2,7 @@
 VERSION ?= 0.1.0
 BUILD   ?= build
 CC      ?= gcc
-PKGS    := libuv libcurl libwebsockets libcjson openssl yaml-0.1 libarchive libseccomp zlib
+PKGS    := libuv libcurl libcjson openssl yaml-0.1 libarchive zlib
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
         -Wconversion -Wno-sign-conversion -Wno-error=deprecated-declarations
@@ -79,7 +79,7 @@ $(BUILD)/sim: $(SIM_SRC:%.c=$(BUILD)/san/%.o) $(BUILD)/libsan.a
 
 ## demo        everything from nothing: install, build, local cluster, a Pod that runs
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@tests/demo.py
 
 ## test        check, lint and the end-to-end tests on a real control plane

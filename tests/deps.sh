@@ -8,12 +8,9 @@ packages='
 build-essential               compiler
 pkg-config                    flags
 libuv1-dev                    loop
-libwebsockets-dev             server
-libwebsockets-evlib-uv        server
 libcjson-dev                  JSON
 libyaml-dev                   YAML
 libarchive-dev                layers
-libseccomp-dev                sandbox
 libcurl4-openssl-dev          client
 libssl-dev                    TLS
 zlib1g-dev                    compression
