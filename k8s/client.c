@@ -52,18 +52,24 @@ static void request_free(struct kube_request *r)
     free(r);
 }
 
+static struct request_list *queue_of(struct kube_request *r)
+{
+    return r->retry == KUBE_IDLE ? &r->client->idle : &r->client->queued;
+}
+
 static void unlist(struct kube_request *r)
 {
     struct kube_client *c = r->client;
 
     switch (r->state) {
     case REQUEST_QUEUED:
-        TAILQ_REMOVE(&c->queued, r, link);
+        TAILQ_REMOVE(queue_of(r), r, link);
         c->waiting_len--;
         break;
     case REQUEST_RUNNING:
         TAILQ_REMOVE(&c->running, r, link);
         c->running_len--;
+        c->idle_running_len -= r->retry == KUBE_IDLE;
         break;
     case REQUEST_WAITING:
         TAILQ_REMOVE(&c->waiting, r, link);
@@ -80,11 +86,12 @@ static void set_state(struct kube_request *r, enum request_state state)
 
     r->state = state;
     if (state == REQUEST_QUEUED) {
-        TAILQ_INSERT_TAIL(&c->queued, r, link);
+        TAILQ_INSERT_TAIL(queue_of(r), r, link);
         c->waiting_len++;
     } else if (state == REQUEST_RUNNING) {
         TAILQ_INSERT_TAIL(&c->running, r, link);
         c->running_len++;
+        c->idle_running_len += r->retry == KUBE_IDLE;
     } else if (state == REQUEST_WAITING) {
         TAILQ_INSERT_TAIL(&c->waiting, r, link);
         c->waiting_len++;
@@ -243,12 +250,32 @@ static void start_try(struct kube_request *r)
     transfer_start(t);
 }
 
+/* The next to be sent. Those that can wait do so while others are under way, but not for ever: a
+ * host that is never idle sends them one by one. */
+static struct kube_request *next_queued(struct kube_client *client)
+{
+    struct kube_request *r = TAILQ_FIRST(&client->queued);
+    uint64_t now;
+
+    if (r)
+        return r;
+    r = TAILQ_FIRST(&client->idle);
+    if (!r || client->running_len == client->idle_running_len)
+        return r;
+    now = clock_mono_ms();
+    if (r->due_ms > now)
+        client_wake(client, r->due_ms - now);
+    else if (client->idle_running_len == 0)
+        return r;
+    return NULL;
+}
+
 static void pump(struct kube_client *client)
 {
     struct kube_request *r;
 
     while (!client->closing && client->running_len < REQUESTS_RUNNING_MAX &&
-           (r = TAILQ_FIRST(&client->queued))) {
+           (r = next_queued(client))) {
         unlist(r);
         set_state(r, REQUEST_RUNNING);
         start_try(r);
@@ -275,6 +302,7 @@ struct kube_request *kube_request(struct kube_client *client, enum kube_method m
         wait_until(r, 1);
         return r;
     }
+    r->due_ms = clock_mono_ms() + IDLE_WAIT_MS;
     set_state(r, REQUEST_QUEUED);
     pump(client);
     return r;
@@ -351,6 +379,7 @@ int kube_client_new(struct uv_loop_s *loop, const struct kube_config *config,
     kube_answers_init(&client->answers);
     client->loop = loop;
     TAILQ_INIT(&client->queued);
+    TAILQ_INIT(&client->idle);
     TAILQ_INIT(&client->running);
     TAILQ_INIT(&client->waiting);
     TAILQ_INIT(&client->streams);
@@ -378,10 +407,11 @@ static void on_timer_closed(uv_handle_t *handle)
 
 void kube_client_free(struct kube_client *client)
 {
-    struct request_list *lists[] = {&client->queued, &client->running, &client->waiting};
+    struct request_list *lists[] = {&client->queued, &client->idle, &client->running,
+                                    &client->waiting};
 
     client->closing = true;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         struct kube_request *r;
 
         while ((r = TAILQ_FIRST(lists[i]))) {

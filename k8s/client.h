@@ -31,6 +31,7 @@ typedef void (*kube_done)(void *userdata, const struct kube_answer *answer);
 enum kube_retry {
     KUBE_ONCE,  /* one try: the caller has newer data by the time of a second one */
     KUBE_RETRY, /* transport errors, 429 and 5xx: back off and try again, a few times */
+    KUBE_IDLE,  /* one try, when nothing else is under way or it has waited for long */
 };
 
 /* config: server address, CA and credentials; see kubeconfig.h. Copied. */

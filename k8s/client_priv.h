@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #define REQUESTS_RUNNING_MAX 32    /* at once: more only costs memory and curl's walks over them */
+#define IDLE_WAIT_MS 3000u         /* of a KUBE_IDLE request for an idle client; then one at a time */
 #define REQUESTS_WAITING_MAX 16384 /* one more is answered with -ENOBUFS */
 #define ANSWER_MAX (64u << 20)     /* bytes of one answer */
 #define CONNECT_MS_MAX 5000L       /* TCP and TLS */
@@ -50,7 +51,7 @@ struct kube_request {
     char *body;
     size_t body_len;
     unsigned tries;
-    uint64_t due_ms; /* mono */
+    uint64_t due_ms; /* mono; of a queued KUBE_IDLE: not to be kept waiting from then on */
     int refused;     /* negative: answer with it at due_ms, do not try */
     bool reauth;     /* was tried again with a token read afresh */
     struct transfer *transfer;
@@ -73,8 +74,9 @@ struct kube_client {
     char *token;
     uint64_t token_ms; /* mono; when the file was read */
     uv_timer_t timer;  /* due requests, broken streams */
-    struct request_list queued, running, waiting;
-    size_t running_len, waiting_len; /* waiting_len: queued and waiting */
+    struct request_list queued, idle, running, waiting; /* idle: queued ones that are KUBE_IDLE */
+    size_t running_len, waiting_len; /* waiting_len: queued, idle and waiting */
+    size_t idle_running_len;         /* of the running ones */
     struct stream_list streams;
     struct fetch_list fetches;
     struct kube_stats stats;

@@ -370,7 +370,7 @@ static void send_item(struct events *events, struct item *item)
     TAILQ_INSERT_TAIL(&events->running, item, link);
     events->running_len++;
     item->request = kube_request(events->client, item->patching ? KUBE_PATCH : KUBE_POST, path,
-                                 body.data, body.len, KUBE_ONCE, on_answer, item);
+                                 body.data, body.len, KUBE_IDLE, on_answer, item);
     free(path);
     buf_free(&body);
 }
