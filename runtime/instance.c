@@ -56,11 +56,6 @@ static uint32_t find_kvm_gid(enum vmm_accel accel)
     return (info.st_mode & 0060) == 0060 ? info.st_gid : 0;
 }
 
-const char *instances_cgroup_error(const struct instances *all)
-{
-    return all->cgroup_error[0] ? all->cgroup_error : NULL;
-}
-
 int instances_open(struct uv_loop_s *loop, const struct instance_config *config,
                    struct instances **ret, struct err *err)
 {
@@ -132,14 +127,20 @@ static void free_instance(struct instance *instance)
 
 static void on_poll_closed(uv_handle_t *handle)
 {
-    free_instance(handle->data);
+    struct instance *instance = handle->data;
+
+    instance->poll_open = false;
+    if (instance->released)
+        free_instance(instance);
 }
 
+/* The handle is closed with the descriptor: closed later, it would take whatever has the number
+ * then out of the loop's epoll set, and nobody would ever hear of that again. */
 static void stop_watching(struct instance *instance)
 {
     if (instance->fd < 0)
         return;
-    (void)uv_poll_stop(&instance->poll);
+    uv_close((uv_handle_t *)&instance->poll, on_poll_closed);
     (void)close(TAKE_FD(instance->fd));
 }
 
@@ -186,9 +187,8 @@ void instance_release(struct instance *instance)
     if (instance->next)
         instance->next->prev = instance->prev;
     stop_watching(instance);
-    if (instance->poll.data)
-        uv_close((uv_handle_t *)&instance->poll, on_poll_closed);
-    else
+    instance->released = true;
+    if (!instance->poll_open)
         free_instance(instance);
 }
 
@@ -397,6 +397,7 @@ static int watch(struct instance *instance, int fd, struct err *err)
         return err_set(err, r, "cannot watch machine %s: %s", instance->id, uv_strerror(r));
     }
     instance->fd = fd;
+    instance->poll_open = true;
     instance->poll.data = instance;
     (void)uv_poll_start(&instance->poll, UV_READABLE, on_readable);
     return 0;
@@ -578,12 +579,6 @@ int instance_reopen_log(struct instance *instance)
 int instance_pid(const struct instance *instance)
 {
     return (int)instance->vmm_pid;
-}
-
-int instance_usage(const struct instance *instance, struct cgroup_usage *ret)
-{
-    return instance->all->cgroups ? cgroup_usage(instance->all->cgroups, instance->id, ret)
-                                  : -ENODEV;
 }
 
 int instance_probe(const struct instance *instance, struct cgroup_probe *ret)

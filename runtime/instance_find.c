@@ -58,6 +58,17 @@ int instance_read_record(const struct instances *all, const char *id, struct ins
     return r < 0 ? r : instance_record_parse(buf_str(&text), text.len, ret);
 }
 
+const char *instances_cgroup_error(const struct instances *all)
+{
+    return all->cgroup_error[0] ? all->cgroup_error : NULL;
+}
+
+int instance_usage(const struct instance *instance, struct cgroup_usage *ret)
+{
+    return instance->all->cgroups ? cgroup_usage(instance->all->cgroups, instance->id, ret)
+                                  : -ENODEV;
+}
+
 int instances_check(const struct instances *all, bool network, struct err *err)
 {
     struct stat info;

@@ -17,6 +17,8 @@
 struct instance_input {
     uv_poll_t poll;
     int fd;         /* -1: closed */
+    bool poll_open; /* the loop has the handle, closing or not */
+    bool closed;    /* by its user */
     bool greeted;   /* the shim has taken the connection */
     bool waiting;   /* for SHIM_INPUT_TAKEN */
     size_t pending; /* bytes in text that the shim has not taken */
@@ -27,14 +29,20 @@ struct instance_input {
 
 static void on_poll_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    struct instance_input *input = handle->data;
+
+    input->poll_open = false;
+    if (input->closed)
+        free(input);
 }
 
+/* The handle is closed with the descriptor: closed later, it would take whatever has the number
+ * then out of the loop's epoll set. */
 static void hang_up(struct instance_input *input)
 {
     if (input->fd < 0)
         return;
-    (void)uv_poll_stop(&input->poll);
+    uv_close((uv_handle_t *)&input->poll, on_poll_closed);
     (void)close(TAKE_FD(input->fd));
 }
 
@@ -43,7 +51,9 @@ void instance_input_close(struct instance_input *input)
     if (!input)
         return;
     hang_up(input);
-    uv_close((uv_handle_t *)&input->poll, on_poll_closed);
+    input->closed = true;
+    if (!input->poll_open)
+        free(input);
 }
 
 static void lose(struct instance_input *input)
@@ -134,6 +144,7 @@ int instance_input_open(struct instances *all, const char *id, const struct inst
         return r;
     }
     input->fd = fd;
+    input->poll_open = true;
     input->poll.data = input;
     input->ops = ops;
     input->userdata = userdata;

@@ -25,7 +25,7 @@ enum instance_state {
 };
 
 struct instance {
-    uv_poll_t poll; /* on fd, while fd >= 0 */
+    uv_poll_t poll; /* on fd, while fd >= 0; then closing */
     struct instances *all;
     struct instance *next; /* in all->list */
     struct instance *prev;
@@ -46,6 +46,8 @@ struct instance {
     bool debug_exit;
     bool stop_asked;
     bool deferred;
+    bool poll_open; /* the loop has the handle, closing or not */
+    bool released;  /* by its user; freed when the loop has let go too */
     char id[INSTANCE_ID_MAX + 1];
 };
 

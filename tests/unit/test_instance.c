@@ -335,6 +335,37 @@ static void test_directory_removed(void **state)
     world_close(&world);
 }
 
+/* The handle of an ended machine is let go of while another's connection has its descriptor's
+ * number: the other's events must go on. */
+static void test_late_release(void **state)
+{
+    struct world world;
+    struct seen seen = {0};
+    struct seen other = {0};
+    struct seen again = {0};
+    struct err err = {0};
+    int fd;
+
+    (void)state;
+    world_open(&world);
+    launch_running(&world, 1, "", &seen);
+    launch_running(&world, 2, "", &other);
+    fd = seen.instance->fd;
+    instance_kill(seen.instance);
+    WAIT_FOR(&world, seen.exited);
+    assert_int_equal(
+        instance_adopt(world.all, test_id(2), &seen_ops, &again, &again.instance, &err), 0);
+    assert_int_equal(again.instance->fd, fd);
+    WAIT_FOR(&world, again.running);
+    instance_release(seen.instance);
+    instance_kill(again.instance);
+    WAIT_FOR(&world, again.exited);
+    WAIT_FOR(&world, other.exited);
+    instance_release(again.instance);
+    instance_release(other.instance);
+    world_close(&world);
+}
+
 static void test_power_button(void **state)
 {
     struct world world;
@@ -572,6 +603,7 @@ int main(void)
         cmocka_unit_test(test_adopted_shim_stuck),
         cmocka_unit_test(test_stray),
         cmocka_unit_test(test_directory_removed),
+        cmocka_unit_test(test_late_release),
         cmocka_unit_test(test_power_button),
         cmocka_unit_test(test_adoption),
         cmocka_unit_test(test_many_adoptions),
