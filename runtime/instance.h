@@ -31,7 +31,8 @@ struct instance_spec {
     const char *container;
     uint32_t attempt;
     const char *netns;    /* path; NULL: no network */
-    const char *log_path; /* CRI log file; directories are made */
+    const char *log_path; /* CRI log file, <attempt>.log; directories are made, logs of attempts
+                             before the last one removed */
     const struct guest_ops *guest;
     struct vmm_machine machine;
     uint64_t memory_limit_bytes; /* of the cgroup: guest and VMM; 0: none */

@@ -10,7 +10,7 @@
 
 #define INSTANCE_PATH_MAX 512
 #define INSTANCE_BAD_MAX 32   /* directories set aside; more are removed */
-#define INSTANCE_KILL_MS 3000 /* a shim that did not end its VMM in so long is killed itself */
+#define INSTANCE_KILL_MS 5000 /* a shim that did not end its VMM in so long is killed itself */
 #define INSTANCE_LOSS_MS 3000 /* wait for processes of a lost machine to be gone */
 #define INSTANCE_GROUP_MS 20  /* between tries to remove a cgroup that is still in use */
 #define INSTANCE_GROUP_TRIES 500

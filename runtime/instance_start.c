@@ -11,12 +11,14 @@
 #include "runtime/cgroup.h"
 #include "runtime/network.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 static int write_meta(const struct instances *all, const struct instance_spec *spec,
                       struct err *err)
@@ -47,6 +49,26 @@ static int write_meta(const struct instances *all, const struct instance_spec *s
     return r < 0 ? err_set(err, r, "cannot write %s: %s", path, strerror(-r)) : 0;
 }
 
+/* Nobody asks for a log older than the attempt's before this: "<attempt>.log", and what grew too
+ * long under that name. Best effort. */
+static void drop_old_logs(const char *dir, uint32_t keep_from)
+{
+    CLEANUP(closedir) DIR *handle = opendir(dir);
+    struct dirent *entry;
+
+    while (handle && (entry = readdir(handle))) {
+        size_t digits = strspn(entry->d_name, "0123456789");
+        char number[16];
+        uint64_t attempt;
+
+        if (digits == 0 || digits >= sizeof(number) || !str_starts(entry->d_name + digits, ".log"))
+            continue;
+        str_fmt(number, sizeof(number), "%.*s", (int)digits, entry->d_name);
+        if (str_to_u64(number, &attempt) == 0 && attempt < keep_from)
+            (void)unlinkat(dirfd(handle), entry->d_name, 0);
+    }
+}
+
 static int make_log_dir(const struct instance_spec *spec, struct err *err)
 {
     const char *slash = strrchr(spec->log_path, '/');
@@ -57,7 +79,11 @@ static int make_log_dir(const struct instance_spec *spec, struct err *err)
         return err_set(err, -EINVAL, "the log path \"%s\" is not absolute", spec->log_path);
     dir = xstrndup(spec->log_path, (size_t)(slash - spec->log_path));
     r = file_mkdirs(dir, 0755);
-    return r < 0 ? err_set(err, r, "cannot make %s: %s", dir, strerror(-r)) : 0;
+    if (r < 0)
+        return err_set(err, r, "cannot make %s: %s", dir, strerror(-r));
+    if (spec->attempt > 1)
+        drop_old_logs(dir, spec->attempt - 1);
+    return 0;
 }
 
 static int make_files(struct instances *all, const struct instance_spec *spec, struct err *err)

@@ -275,97 +275,6 @@ static void test_adopted_shim_stuck(void **state)
     world_close(&world);
 }
 
-/* What nobody asks about any more ends all the same. */
-static void test_stray(void **state)
-{
-    struct world world;
-    struct seen seen = {0};
-    struct err err = {0};
-    pid_t vmm;
-    pid_t shim;
-
-    (void)state;
-    world_open(&world);
-    for (int n = 1; n <= 2; n++) {
-        seen = (struct seen){0};
-        launch_running(&world, n, "", &seen);
-        vmm = instance_pid(seen.instance);
-        shim = seen.instance->shim_pid;
-        if (n == 2)
-            assert_int_equal(kill(shim, SIGSTOP), 0);
-        world_reopen(&world);
-        assert_int_equal(instance_end_stray(world.all, test_id(n), &err), 0);
-        assert_int_equal(instance_remove(world.all, test_id(n), &err), 0);
-        WAIT_FOR(&world, !world.all->list);
-        assert_true(process_ends(shim));
-        assert_true(process_ends(vmm));
-    }
-    assert_int_equal(instance_end_stray(world.all, test_id(1), &err), -ENOENT);
-    world_close(&world);
-}
-
-/* Removed by hand while machines run: the next one starts, and an end is told as well as can be. */
-static void test_directory_removed(void **state)
-{
-    struct world world;
-    struct seen seen = {0};
-    struct seen next = {0};
-    struct err err = {0};
-
-    (void)state;
-    world_open(&world);
-    assert_int_equal(instances_check(world.all, false, &err), 0);
-    launch_running(&world, 1, "fake.exit=9 fake.after=500", &seen);
-    assert_int_equal(file_remove_tree(world.dir), 0);
-    launch_running(&world, 2, "", &next);
-    WAIT_FOR(&world, seen.exited);
-    assert_int_equal(seen.end.exit.exit_code, 9); /* by the console's end, for want of a record */
-    instance_kill(next.instance);
-    WAIT_FOR(&world, next.exited);
-    instance_release(seen.instance);
-    instance_release(next.instance);
-    world.config.shim = world.base;
-    world_reopen(&world);
-    assert_int_equal(instances_check(world.all, false, &err), -ENOEXEC);
-    world.config.shim = "/nonexistent/shim";
-    world_reopen(&world);
-    assert_int_equal(instances_check(world.all, false, &err), -ENOENT);
-    assert_string_equal(err.text,
-                        "cannot run the shim /nonexistent/shim: No such file or directory");
-    world_close(&world);
-}
-
-/* The handle of an ended machine is let go of while another's connection has its descriptor's
- * number: the other's events must go on. */
-static void test_late_release(void **state)
-{
-    struct world world;
-    struct seen seen = {0};
-    struct seen other = {0};
-    struct seen again = {0};
-    struct err err = {0};
-    int fd;
-
-    (void)state;
-    world_open(&world);
-    launch_running(&world, 1, "", &seen);
-    launch_running(&world, 2, "", &other);
-    fd = seen.instance->fd;
-    instance_kill(seen.instance);
-    WAIT_FOR(&world, seen.exited);
-    assert_int_equal(
-        instance_adopt(world.all, test_id(2), &seen_ops, &again, &again.instance, &err), 0);
-    assert_int_equal(again.instance->fd, fd);
-    WAIT_FOR(&world, again.running);
-    instance_release(seen.instance);
-    instance_kill(again.instance);
-    WAIT_FOR(&world, again.exited);
-    WAIT_FOR(&world, other.exited);
-    instance_release(again.instance);
-    instance_release(other.instance);
-    world_close(&world);
-}
-
 static void test_power_button(void **state)
 {
     struct world world;
@@ -601,9 +510,6 @@ int main(void)
         cmocka_unit_test(test_shim_terminated),
         cmocka_unit_test(test_shim_stuck),
         cmocka_unit_test(test_adopted_shim_stuck),
-        cmocka_unit_test(test_stray),
-        cmocka_unit_test(test_directory_removed),
-        cmocka_unit_test(test_late_release),
         cmocka_unit_test(test_power_button),
         cmocka_unit_test(test_adoption),
         cmocka_unit_test(test_many_adoptions),
