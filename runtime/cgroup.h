@@ -48,7 +48,8 @@ void cgroups_close(struct cgroups *all); /* NULL is accepted; groups stay */
 
 int cgroup_create(struct cgroups *all, const char *id, const struct cgroup_limits *limits,
                   struct err *err);
-/* The cgroup.procs file of group id in hierarchy i; -ENOENT past the last one. */
+/* The file of group id in hierarchy i through which a process of one thread enters it by writing 0;
+ * -ENOENT past the last one. */
 int cgroup_procs(const struct cgroups *all, const char *id, size_t i, char *ret, size_t size);
 /* The file whose oom_kill line counts; -ENOENT without a memory controller. */
 int cgroup_oom_file(const struct cgroups *all, const char *id, char *ret, size_t size);
