@@ -12,8 +12,8 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-#define REQUESTS_RUNNING_MAX 32    /* at once: more only costs memory and curl's walks over them */
-#define IDLE_WAIT_MS 3000u         /* of a KUBE_IDLE request for an idle client; then one at a time */
+#define REQUESTS_RUNNING_MAX 32 /* at once: more only costs memory and curl's walks over them */
+#define IDLE_WAIT_MS 3000u      /* of a KUBE_IDLE request for an idle client; then one at a time */
 #define REQUESTS_WAITING_MAX 16384 /* one more is answered with -ENOBUFS */
 #define ANSWER_MAX (64u << 20)     /* bytes of one answer */
 #define CONNECT_MS_MAX 5000L       /* TCP and TLS */
@@ -72,11 +72,11 @@ struct kube_client {
     char *base_url;   /* without a trailing slash */
     char *connect_to; /* with tls-server-name; else NULL */
     char *token;
-    uint64_t token_ms; /* mono; when the file was read */
-    uv_timer_t timer;  /* due requests, broken streams */
+    uint64_t token_ms;                                  /* mono; when the file was read */
+    uv_timer_t timer;                                   /* due requests, broken streams */
     struct request_list queued, idle, running, waiting; /* idle: queued ones that are KUBE_IDLE */
-    size_t running_len, waiting_len; /* waiting_len: queued, idle and waiting */
-    size_t idle_running_len;         /* of the running ones */
+    size_t running_len, waiting_len;                    /* waiting_len: queued, idle and waiting */
+    size_t idle_running_len;                            /* of the running ones */
     struct stream_list streams;
     struct fetch_list fetches;
     struct kube_stats stats;

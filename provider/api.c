@@ -19,8 +19,9 @@
 #include <stdlib.h>
 
 #define POD_ARENA_BYTES 1024 /* of the first Pod's spec; more blocks follow when it is larger */
-#define POD_ARENA_BYTES_MAX 16384 /* and of the later ones: what the one before used, up to this \
-                                   */
+#define POD_ARENA_BYTES_MAX                                              \
+    16384 /* and of the later ones: what the one before used, up to this \
+           */
 #define DELETE_BODY_MAX 512
 #define RUNTIME_CLASSES_MAX 1000
 

@@ -9,7 +9,7 @@
 #define NODE_BODY_MAX (256 * 1024)
 #define NODE_RETRY_MS 200u      /* first pause after a failed registration step, doubling ... */
 #define NODE_RETRY_MS_MAX 7000u /* ... to this (contract 1.1) */
-#define NODE_REASSERT_MS 5000u /* another's writing is answered at once, but no more often */
+#define NODE_REASSERT_MS 5000u  /* another's writing is answered at once, but no more often */
 #define AGENT_ID_ANNOTATION "unikubelet.dev/agent-id"
 #define EXIT_NAME_TAKEN 3 /* another live agent holds the Node's name */
 

@@ -317,8 +317,8 @@ int cgroup_create(struct cgroups *all, const char *id, const struct cgroup_limit
 
 int cgroup_procs(const struct cgroups *all, const char *id, size_t i, char *ret, size_t size)
 {
-    /* By "tasks" a lone thread moves itself without the lock over all forks, which costs its taker a
-     * grace period of RCU: 10 ms and more. Version 2 has nothing like it for domains. */
+    /* By "tasks" a lone thread moves itself without the lock over all forks, which costs its taker
+     * a grace period of RCU: 10 ms and more. Version 2 has nothing like it for domains. */
     const char *name = all->layout.version == 2 ? "cgroup.procs" : "tasks";
 
     return i < all->layout.len ? make_path(all, i, id, name, ret, size) : -ENOENT;
