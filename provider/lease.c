@@ -185,10 +185,14 @@ static void on_lease(void *userdata, const struct kube_answer *answer)
         return;
     }
     if (answer->result == 0 && answer->status == 409) {
-        /* Somebody else wrote it: look who. */
+        /* Somebody else wrote it: look who. When that is nobody else, and it happens again, he does
+         * as we do: a copy of this host, for one. */
         node->lease_owned = false;
-        read_lease(node);
-        return;
+        if (wrote && node->lease_failures == 0) {
+            node->lease_failures++;
+            read_lease(node);
+            return;
+        }
     }
     log_warn(NULL, "lease", "the Node's Lease: %s", answer->text);
     uint64_t pause = NODE_RETRY_MS << (node->lease_failures < 6 ? node->lease_failures : 6);

@@ -82,6 +82,23 @@ static void test_own_conflict(void **state)
     bench_close(&b);
 }
 
+/* Another that has our id too, as a copied host has, writes whenever we do: no race between them.
+ */
+static void test_endless_conflict(void **state)
+{
+    struct bench b;
+    (void)state;
+    bench_open(&b);
+    bench_settle(&b);
+    b.api.override = (struct override){"PUT", PATH_LEASE, 409, -1, NULL};
+    pass(&b, 1500); /* at 250, 250, 450 and 850 ms or so */
+    assert_in_range(b.api.lease_gets, 3, 6);
+    b.api.override.times = 0;
+    WAIT(&b, b.api.lease_puts >= 2);
+    assert_int_equal(b.stopped, 0);
+    bench_close(&b);
+}
+
 /* etcd got an older backup back: the Lease is of an earlier version, or new with one. */
 static void test_back_in_time(void **state)
 {
@@ -264,13 +281,21 @@ static void test_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_renewal),      cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_no_namespace), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_own_conflict), cmocka_unit_test(test_own_again),
-        cmocka_unit_test(test_id_file),      cmocka_unit_test(test_alive),
-        cmocka_unit_test(test_dead),         cmocka_unit_test(test_long_dead),
-        cmocka_unit_test(test_odd),          cmocka_unit_test(test_race),
-        cmocka_unit_test(test_taken),        cmocka_unit_test(test_back_in_time),
+        cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_no_namespace),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_own_conflict),
+        cmocka_unit_test(test_own_again),
+        cmocka_unit_test(test_id_file),
+        cmocka_unit_test(test_alive),
+        cmocka_unit_test(test_dead),
+        cmocka_unit_test(test_long_dead),
+        cmocka_unit_test(test_odd),
+        cmocka_unit_test(test_race),
+        cmocka_unit_test(test_taken),
+        cmocka_unit_test(test_back_in_time),
+        cmocka_unit_test(test_endless_conflict),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
