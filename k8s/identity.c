@@ -174,6 +174,18 @@ void identity_set_client(struct identity *identity, struct kube_client *client)
         part_again(serving);
 }
 
+void identity_set_bootstrap(struct identity *identity, const struct kube_config *bootstrap)
+{
+    struct part *client = &identity->parts[0];
+    if (!identity->has_bootstrap || identity->stopped)
+        return;
+    kube_config_free(&identity->bootstrap);
+    kube_config_copy(bootstrap, &identity->bootstrap);
+    if (client->pair.cert_pem)
+        identity_tell(client);
+    part_again(client); /* looks only, when what is held is good */
+}
+
 static bool same(char **a, size_t a_len, const char *const *b, size_t b_len)
 {
     if (a_len != b_len)

@@ -42,6 +42,8 @@ int identity_start(struct uv_loop_s *loop, const struct identity_config *config,
                    struct err *err);
 /* The client that serving CSRs go through, once there is one. NULL before that client is freed. */
 void identity_set_client(struct identity *identity, struct kube_client *client);
+/* Other bootstrap credentials, server or CA: for what is asked next, and for the identity held. */
+void identity_set_bootstrap(struct identity *identity, const struct kube_config *bootstrap);
 /* The Node's addresses or names changed: a new CSR when wanted, and meanwhile what is there goes on
  * serving; else a new self-signed certificate. */
 void identity_set_serving_names(struct identity *identity, const char *const *ips, size_t ips_len,

@@ -278,6 +278,15 @@ void kube_config_copy(const struct kube_config *from, struct kube_config *to)
     };
 }
 
+bool kube_config_equal(const struct kube_config *a, const struct kube_config *b)
+{
+    return str_eq(a->server, b->server) && str_eq(a->ca_pem, b->ca_pem) &&
+           str_eq(a->cert_pem, b->cert_pem) && str_eq(a->key_pem, b->key_pem) &&
+           str_eq(a->token, b->token) && str_eq(a->token_file, b->token_file) &&
+           str_eq(a->tls_server_name, b->tls_server_name) && str_eq(a->proxy_url, b->proxy_url) &&
+           !a->insecure == !b->insecure;
+}
+
 static void wipe(char *secret)
 {
     if (secret)

@@ -2,6 +2,7 @@
  * 0). */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct err;
@@ -27,4 +28,5 @@ int kube_config_from_dir(const char *dir, const char *host, const char *port,
                          struct kube_config *ret, struct err *err);
 /* to is overwritten, not freed. */
 void kube_config_copy(const struct kube_config *from, struct kube_config *to);
+bool kube_config_equal(const struct kube_config *a, const struct kube_config *b);
 void kube_config_free(struct kube_config *config); /* frees the members */

@@ -10,6 +10,7 @@
 
 #include <uv.h>
 
+struct credentials;
 struct endpoints;
 struct events;
 struct host;
@@ -37,6 +38,7 @@ struct agent {
 
     struct kube_client *client;
     struct identity *identity;
+    struct credentials *credentials;
     struct events *events;
     struct fetcher fetcher;
     struct watch *pods;

@@ -12,6 +12,7 @@
 #include "k8s/server.h"
 #include "provider/agent.h"
 #include "provider/core/quantity.h"
+#include "provider/credentials.h"
 #include "provider/host.h"
 #include "provider/node.h"
 #include "provider/reconcile.h"
@@ -25,8 +26,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define PEM_FILE_MAX (1024 * 1024)
 
 void agent_stop(struct agent *agent, int code)
 {
@@ -177,18 +176,6 @@ static int open_images(struct agent *agent, struct err *err)
 
 /* ---- the API server's side ---- */
 
-static int read_pem(const char *path, char **ret, struct err *err)
-{
-    struct buf text = BUF_INIT(PEM_FILE_MAX);
-    int result = file_read(path, &text);
-    if (result < 0) {
-        buf_free(&text);
-        return err_set(err, result, "cannot read %s: %s", path, strerror(-result));
-    }
-    *ret = buf_take(&text);
-    return 0;
-}
-
 static void serve_with(struct agent *agent)
 {
     struct err err = {0};
@@ -203,7 +190,7 @@ static int start_server(struct agent *agent, const struct kube_config *kube, str
     char *ca = NULL;
     int result = 0;
     if (!str_empty(config->client_ca_file))
-        result = read_pem(config->client_ca_file, &ca, err);
+        result = credentials_read_pem(config->client_ca_file, &ca, err);
     struct server_config server = {
         .address = config->address,
         .port = (uint16_t)config->port,
@@ -299,28 +286,13 @@ static const struct identity_ops identity_callbacks = {
     .on_note = on_note,
 };
 
-/* Who we are: the agent's own kubeconfig; else bootstrap credentials for certificate requests, from
- * a kubeconfig or the Pod's ServiceAccount. */
-static int load_credentials(struct agent *agent, struct kube_config *ret, bool *ret_bootstrap,
-                            struct err *err)
+/* Seldom meant: a shell with $KUBECONFIG of an administrator, and the agent has his rights. */
+static void tell_unused(const struct config *config)
 {
-    const struct config *config = &agent->config;
-    *ret_bootstrap = str_empty(config->kubeconfig);
-    /* Seldom meant: a shell with $KUBECONFIG of an administrator, and the agent has his rights. */
-    if (!*ret_bootstrap && !str_empty(config->bootstrap_kubeconfig))
+    if (!str_empty(config->kubeconfig) && !str_empty(config->bootstrap_kubeconfig))
         log_warn(NULL, "start", "bootstrapKubeconfig is not used: kubeconfig is %s%s",
                  config->kubeconfig,
                  str_eq(getenv("KUBECONFIG"), config->kubeconfig) ? " by $KUBECONFIG" : "");
-    if (!*ret_bootstrap)
-        return kube_config_load(config->kubeconfig, ret, err);
-    if (!str_empty(config->bootstrap_kubeconfig))
-        return kube_config_load(config->bootstrap_kubeconfig, ret, err);
-    int result = kube_config_in_cluster(ret, err);
-    if (result == -ENOENT)
-        return err_spec(err, result,
-                        "no credentials: give kubeconfig or bootstrapKubeconfig (this is not a Pod "
-                        "with a ServiceAccount)");
-    return result;
 }
 
 static int start_identity(struct agent *agent, const struct kube_config *bootstrap, struct err *err)
@@ -349,12 +321,33 @@ static int start_identity(struct agent *agent, const struct kube_config *bootstr
 
 static int use_given_certificate(struct agent *agent, struct err *err)
 {
-    int result = read_pem(agent->config.tls_cert_file, &agent->serving_cert, err);
+    int result = credentials_read_pem(agent->config.tls_cert_file, &agent->serving_cert, err);
     if (result == 0)
-        result = read_pem(agent->config.tls_key_file, &agent->serving_key, err);
+        result = credentials_read_pem(agent->config.tls_key_file, &agent->serving_key, err);
     serve_with(agent);
     return result;
 }
+
+/* Somebody replaced the files. */
+static int on_kube(struct agent *agent, const struct kube_config *kube, struct err *err)
+{
+    if (str_empty(agent->config.kubeconfig)) {
+        identity_set_bootstrap(agent->identity, kube);
+        return 0;
+    }
+    return kube_client_set_config(agent->client, kube, err);
+}
+
+static int on_given_certificate(struct agent *agent, const char *cert_pem, const char *key_pem,
+                                struct err *err)
+{
+    return server_set_certificate(agent->server, cert_pem, key_pem, err);
+}
+
+static const struct credentials_ops credentials_callbacks = {
+    .on_kube = on_kube,
+    .on_serving = on_given_certificate,
+};
 
 int startup_begin(struct agent *agent, struct err *err)
 {
@@ -362,8 +355,9 @@ int startup_begin(struct agent *agent, struct err *err)
     struct kube_config kube = {0};
     bool bootstrap = false;
     int result = open_host(agent, err);
+    tell_unused(config);
     if (result == 0)
-        result = load_credentials(agent, &kube, &bootstrap, err);
+        result = credentials_load(agent, &kube, &bootstrap, err);
     if (result == 0 && !str_empty(config->node_ip))
         str_copy(agent->host_ip, sizeof(agent->host_ip), config->node_ip);
     else if (result == 0)
@@ -375,6 +369,8 @@ int startup_begin(struct agent *agent, struct err *err)
         result = use_given_certificate(agent, err);
     if (result == 0 && (bootstrap || !given))
         result = start_identity(agent, bootstrap ? &kube : NULL, err);
+    if (result == 0)
+        agent->credentials = credentials_watch(agent, &kube, &credentials_callbacks);
     kube_config_free(&kube);
     return result;
 }
@@ -383,6 +379,7 @@ void startup_end(struct agent *agent)
 {
     node_stop(agent->node);
     api_stop(agent);
+    credentials_stop(agent->credentials);
     identity_stop(agent->identity);
     server_stop(agent->server); /* ends the streams, which belong to endpoints */
     endpoints_free(agent->endpoints);
