@@ -8,6 +8,7 @@
 #include "provider/reconcile.h"
 #include "runtime/instance.h"
 
+#include <sys/queue.h>
 #include <uv.h>
 
 struct credentials;
@@ -27,6 +28,9 @@ struct watch;
 /* An answer that must not come before the call that asked returned; see machines.c. */
 struct deferred;
 
+struct api_call;
+LIST_HEAD(api_calls, api_call);
+
 struct agent {
     struct config config;
     uv_loop_t loop;
@@ -45,6 +49,7 @@ struct agent {
     struct watch *classes;
     struct map *class_handlers; /* RuntimeClass name -> handler (malloc'd) */
     bool classes_synced;
+    struct api_calls calls;
     size_t pod_bytes; /* that the last Pod's spec took */
 
     struct statedir *state;
@@ -71,6 +76,7 @@ struct agent {
 void machines_init(struct agent *agent, struct world_ops *ops);
 /* Answers what was deferred; true when there was something. Before each reconcile_flush. */
 bool machines_turn(struct agent *agent);
+void machines_end(struct agent *agent); /* drops what was deferred */
 /* At start: state records, machines and networks that a former agent left. */
 int machines_restore(struct agent *agent, struct err *err);
 

@@ -25,8 +25,11 @@
 #define DELETE_BODY_MAX 512
 #define RUNTIME_CLASSES_MAX 1000
 
+/* A request about a Pod that is under way; agent->calls holds them. */
 struct api_call {
+    LIST_ENTRY(api_call) link;
     struct agent *agent;
+    struct kube_request *request;
     char *uid;
 };
 
@@ -35,11 +38,13 @@ static struct api_call *call_new(struct agent *agent, const char *uid)
     struct api_call *call = xmalloc(sizeof(*call));
     call->agent = agent;
     call->uid = xstrdup(uid);
+    LIST_INSERT_HEAD(&agent->calls, call, link);
     return call;
 }
 
 static void call_free(struct api_call *call)
 {
+    LIST_REMOVE(call, link);
     free(call->uid);
     free(call);
 }
@@ -68,8 +73,9 @@ static void world_patch_status(void *world, struct pod *pod, const char *body, s
 {
     struct agent *agent = world;
     char *path = pod_path(pod, "/status");
-    (void)kube_request(agent->client, KUBE_PATCH, path, body, len, KUBE_ONCE, on_patched,
-                       call_new(agent, pod->spec->uid));
+    struct api_call *call = call_new(agent, pod->spec->uid);
+    call->request =
+        kube_request(agent->client, KUBE_PATCH, path, body, len, KUBE_ONCE, on_patched, call);
     free(path);
 }
 
@@ -87,8 +93,9 @@ static void world_delete_pod(void *world, struct pod *pod)
     struct buf body = BUF_INIT(DELETE_BODY_MAX);
     char *path = pod_path(pod, "");
     codec_delete_options(pod->spec->uid, &body);
-    (void)kube_request(agent->client, KUBE_DELETE, path, buf_str(&body), body.len, KUBE_ONCE,
-                       on_deleted, call_new(agent, pod->spec->uid));
+    struct api_call *call = call_new(agent, pod->spec->uid);
+    call->request = kube_request(agent->client, KUBE_DELETE, path, buf_str(&body), body.len,
+                                 KUBE_ONCE, on_deleted, call);
     free(path);
     buf_free(&body);
 }
@@ -278,6 +285,11 @@ void api_stop(struct agent *agent)
     watch_stop(agent->pods);
     watch_stop(agent->classes);
     agent->pods = agent->classes = NULL;
+    struct api_call *call;
+    while ((call = LIST_FIRST(&agent->calls))) {
+        kube_request_cancel(call->request);
+        call_free(call);
+    }
     if (agent->class_handlers) {
         classes_clear(agent);
         map_free(agent->class_handlers);

@@ -39,6 +39,15 @@ static struct deferred *defer(struct agent *agent, enum deferred_kind kind, cons
     return d;
 }
 
+static void deferred_free(struct deferred *d)
+{
+    free(d->uid);
+    free(d->id);
+    free(d->reason);
+    free(d->text);
+    free(d);
+}
+
 static void deferred_answer(struct agent *agent, const struct deferred *d)
 {
     struct reconcile *r = agent->reconcile;
@@ -68,13 +77,18 @@ bool machines_turn(struct agent *agent)
         struct deferred *d = list;
         list = d->next;
         deferred_answer(agent, d);
-        free(d->uid);
-        free(d->id);
-        free(d->reason);
-        free(d->text);
-        free(d);
+        deferred_free(d);
     }
     return any;
+}
+
+void machines_end(struct agent *agent)
+{
+    while (agent->deferred_head) {
+        struct deferred *d = agent->deferred_head;
+        agent->deferred_head = d->next;
+        deferred_free(d);
+    }
 }
 
 struct machine *machine_of(struct agent *agent, struct pod *pod)

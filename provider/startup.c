@@ -384,6 +384,7 @@ void startup_end(struct agent *agent)
     server_stop(agent->server); /* ends the streams, which belong to endpoints */
     endpoints_free(agent->endpoints);
     reconcile_free(agent->reconcile);
+    machines_end(agent);
     if (agent->events)
         events_free(agent->events);
     image_store_close(agent->images);
