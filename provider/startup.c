@@ -55,21 +55,38 @@ static void default_path(char **path, const char *name)
     *path = beside_program(name);
 }
 
-static int find_user(const char *name, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err)
+/* "first-last": a user for each machine. */
+static int find_range(const char *text, struct instance_config *ret, struct err *err)
+{
+    const char *dash = strchr(text, '-');
+    char first_text[16];
+    uint64_t first;
+    uint64_t last;
+    str_fmt(first_text, sizeof(first_text), "%.*s", (int)(dash - text), text);
+    if (str_to_u64(first_text, &first) < 0 || str_to_u64(dash + 1, &last) < 0 || first == 0 ||
+        last < first || last >= UINT32_MAX)
+        return err_spec(err, -EINVAL, "vmmUser: \"%s\" is no range of user ids", text);
+    ret->vmm_uid = ret->vmm_gid = (uint32_t)first;
+    ret->vmm_uids = (uint32_t)(last - first + 1);
+    return 0;
+}
+
+static int find_user(const char *name, struct instance_config *ret, struct err *err)
 {
     uint64_t number;
-    *ret_uid = *ret_gid = 0;
     if (str_empty(name))
         return 0;
-    if (str_to_u64(name, &number) == 0 && number <= UINT32_MAX) {
-        *ret_uid = *ret_gid = (uint32_t)number;
+    if (name[0] >= '0' && name[0] <= '9' && strchr(name, '-'))
+        return find_range(name, ret, err);
+    if (str_to_u64(name, &number) == 0 && number < UINT32_MAX) {
+        ret->vmm_uid = ret->vmm_gid = (uint32_t)number;
         return 0;
     }
     const struct passwd *entry = getpwnam(name);
     if (!entry)
         return err_spec(err, -ENOENT, "vmmUser: there is no user \"%s\" on this host", name);
-    *ret_uid = entry->pw_uid;
-    *ret_gid = entry->pw_gid;
+    ret->vmm_uid = entry->pw_uid;
+    ret->vmm_gid = entry->pw_gid;
     return 0;
 }
 
@@ -93,7 +110,7 @@ static int open_instances(struct agent *agent, struct err *err)
         .log_files_max = (uint32_t)config->log_max_files,
         .cgroup = str_empty(config->cgroup) ? NULL : config->cgroup,
     };
-    int result = find_user(config->vmm_user, &instances.vmm_uid, &instances.vmm_gid, err);
+    int result = find_user(config->vmm_user, &instances, err);
     agent->vmm_config.uid = instances.vmm_config.uid = instances.vmm_uid;
     if (result == 0)
         result = instances_open(&agent->loop, &instances, &agent->instances, err);

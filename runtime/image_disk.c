@@ -131,7 +131,8 @@ int disk_open(struct disk *disk, const char *dir, struct err *err)
     for (size_t i = 0; i < ARRAY_LEN(below); i++) {
         CLEANUP(free) char *path = xasprintf("%s/%s", dir, below[i]);
 
-        r = file_mkdirs(path, 0755);
+        /* VMMs pass through on the way to their kernel; what else there is they need not know. */
+        r = file_mkdirs(path, 0711);
         if (r < 0)
             return err_set(err, r, "cannot create %s: %s", path, strerror(-r));
     }

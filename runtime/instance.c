@@ -410,13 +410,15 @@ int instance_launch(struct instances *all, const struct instance_spec *spec,
     struct instance *instance;
     pid_t pid = 0;
     int fd = -1;
-    int r = instance_start(all, spec, &fd, &pid, err);
+    uint32_t uid = 0;
+    int r = instance_start(all, spec, &fd, &pid, &uid, err);
 
     if (r < 0)
         return r;
     instance = new_instance(all, spec->id, spec->guest, ops, userdata);
     instance->child = true;
     instance->shim_pid = pid;
+    instance->vmm_uid = uid;
     instance->board = spec->machine.board;
     instance->memory_mib = spec->machine.memory_mib;
     instance->debug_exit = spec->machine.debug_exit;
@@ -473,6 +475,7 @@ int instance_adopt(struct instances *all, const char *id, const struct instance_
     if (fd < 0 && fd != -ENOENT && fd != -ECONNREFUSED)
         return err_set(err, fd, "cannot reach the shim of machine %s: %s", id, strerror(-fd));
     instance = new_instance(all, id, guest, ops, userdata);
+    instance->vmm_uid = meta.vmm_uid;
     instance->board = meta.board;
     instance->memory_mib = meta.memory_mib;
     instance->debug_exit = meta.debug_exit;

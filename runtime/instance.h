@@ -17,6 +17,8 @@ struct instance_config {
     struct vmm_config vmm_config;
     uint32_t vmm_uid; /* the VMM runs as this user and group; 0: as the agent */
     uint32_t vmm_gid;
+    uint32_t vmm_uids;      /* above 1: users from vmm_uid on, each machine one of its own (and the
+                               group of that number), so that none can signal or trace another */
     uint32_t log_bytes_max; /* a log file grows no larger, a further one is begun; 0: no limit */
     uint32_t log_files_max; /* 2 to 64: the oldest goes */
     const char *cgroup;     /* parent below each controller, "unikubelet"; NULL: no cgroups */

@@ -98,11 +98,12 @@ int instance_meta_format(const struct instance_meta *meta, struct buf *out)
     if (!instance_id_ok(meta->id) || !plain(meta->pod_uid) || !plain(meta->container) ||
         !plain(meta->guest))
         return -EINVAL;
-    return buf_addf(out,
-                    "version=%d\nid=%s\npod_uid=%s\ncontainer=%s\nattempt=%" PRIu32 "\nguest=%s\n"
-                    "board=%d\nmemory_mib=%" PRIu32 "\ndebug_exit=%d\n" SHIM_RECORD_END,
-                    META_VERSION, meta->id, meta->pod_uid, meta->container, meta->attempt,
-                    meta->guest, (int)meta->board, meta->memory_mib, meta->debug_exit);
+    return buf_addf(
+        out,
+        "version=%d\nid=%s\npod_uid=%s\ncontainer=%s\nattempt=%" PRIu32 "\nguest=%s\n"
+        "board=%d\nmemory_mib=%" PRIu32 "\ndebug_exit=%d\nvmm_uid=%" PRIu32 "\n" SHIM_RECORD_END,
+        META_VERSION, meta->id, meta->pod_uid, meta->container, meta->attempt, meta->guest,
+        (int)meta->board, meta->memory_mib, meta->debug_exit, meta->vmm_uid);
 }
 
 enum {
@@ -143,6 +144,8 @@ static int take_meta(struct instance_meta *meta, const struct line *line, unsign
     }
     if (str_eq(line->key, "memory_mib"))
         return take_u32(line->value, UINT32_MAX, &meta->memory_mib);
+    if (str_eq(line->key, "vmm_uid"))
+        return take_u32(line->value, UINT32_MAX, &meta->vmm_uid);
     if (str_eq(line->key, "board")) {
         *seen |= META_BOARD;
         r = take_u32(line->value, _BOARD_MAX - 1, &number);

@@ -23,6 +23,7 @@ struct instance_meta {
     char guest[32];
     enum vmm_board board;
     uint32_t memory_mib;
+    uint32_t vmm_uid; /* 0: the agent's */
     bool debug_exit;
 };
 

@@ -42,7 +42,8 @@ struct instance {
     enum instance_state state;
     enum vmm_board board;
     uint32_t memory_mib;
-    bool child; /* the shim is our child: it must be reaped */
+    uint32_t vmm_uid; /* 0: unknown, or the agent's */
+    bool child;       /* the shim is our child: it must be reaped */
     bool debug_exit;
     bool stop_asked;
     bool deferred;
@@ -82,10 +83,10 @@ int instance_path(const struct instances *all, const char *id, const char *file,
 int instance_read_meta(const struct instances *all, const char *id, struct instance_meta *ret);
 int instance_read_record(const struct instances *all, const char *id, struct instance_record *ret);
 
-/* instance_start.c: files, socket, cgroup and shim process of a new machine. The connection and the
- * shim's pid are returned; all is undone on failure. */
+/* instance_start.c: files, socket, cgroup and shim process of a new machine. The connection, the
+ * shim's pid and the VMM's user are returned; all is undone on failure. */
 int instance_start(struct instances *all, const struct instance_spec *spec, int *ret_fd,
-                   pid_t *ret_pid, struct err *err);
+                   pid_t *ret_pid, uint32_t *ret_uid, struct err *err);
 
 /* instance_find.c: -ENOENT or -ECONNREFUSED: no shim. */
 int instance_connect(const struct instances *all, const char *id);

@@ -15,12 +15,45 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-static int write_meta(const struct instances *all, const struct instance_spec *spec,
+static bool has_user(const struct instances *all, uint32_t uid)
+{
+    for (const struct instance *i = all->list; i; i = i->next) {
+        if (i->vmm_uid == uid)
+            return true;
+    }
+    return false;
+}
+
+/* From a random place on: a user that was let go is not taken again at once, when something of its
+ * machine may still be dying. */
+static int pick_user(const struct instances *all, uint32_t *ret, struct err *err)
+{
+    uint32_t count = all->config.vmm_uids;
+    uint32_t start = 0;
+
+    if (all->config.vmm_uid == 0 || count < 2) {
+        *ret = all->config.vmm_uid;
+        return 0;
+    }
+    (void)!getrandom(&start, sizeof(start), GRND_NONBLOCK);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t uid = all->config.vmm_uid + (uint32_t)(((uint64_t)start + i) % count);
+
+        if (!has_user(all, uid)) {
+            *ret = uid;
+            return 0;
+        }
+    }
+    return err_set(err, -EUSERS, "each of the %" PRIu32 " users for machines has one", count);
+}
+
+static int write_meta(const struct instances *all, const struct instance_spec *spec, uint32_t uid,
                       struct err *err)
 {
     CLEANUP(buf) struct buf text = BUF_INIT(INSTANCE_META_MAX);
@@ -29,6 +62,7 @@ static int write_meta(const struct instances *all, const struct instance_spec *s
         .board = spec->machine.board,
         .memory_mib = spec->machine.memory_mib,
         .debug_exit = spec->machine.debug_exit,
+        .vmm_uid = uid,
     };
     char path[INSTANCE_PATH_MAX];
     int r;
@@ -86,7 +120,8 @@ static int make_log_dir(const struct instance_spec *spec, struct err *err)
     return 0;
 }
 
-static int make_files(struct instances *all, const struct instance_spec *spec, struct err *err)
+static int make_files(struct instances *all, const struct instance_spec *spec, uint32_t uid,
+                      struct err *err)
 {
     char path[INSTANCE_PATH_MAX];
     int r;
@@ -103,7 +138,7 @@ static int make_files(struct instances *all, const struct instance_spec *spec, s
                        strerror(-r));
     r = make_log_dir(spec, err);
     if (r == 0)
-        r = write_meta(all, spec, err);
+        r = write_meta(all, spec, uid, err);
     return r;
 }
 
@@ -148,7 +183,7 @@ static void add_groups(const struct instances *all, const char *id, struct vmm_a
 }
 
 static int shim_argv(const struct instances *all, const struct instance_spec *spec,
-                     const struct vmm_argv *vmm, struct vmm_argv *argv)
+                     const struct vmm_argv *vmm, uint32_t uid, struct vmm_argv *argv)
 {
     const struct instance_config *config = &all->config;
 
@@ -165,9 +200,9 @@ static int shim_argv(const struct instances *all, const struct instance_spec *sp
         (void)vmm_argv_add(argv, "--netns=%s", spec->netns);
     if (spec->netns && spec->machine.mac)
         (void)vmm_argv_add(argv, "--tap=%s", NETWORK_TAP_NAME);
-    if (config->vmm_uid != 0) {
-        (void)vmm_argv_add(argv, "--uid=%" PRIu32, config->vmm_uid);
-        (void)vmm_argv_add(argv, "--gid=%" PRIu32, config->vmm_gid);
+    if (uid != 0) {
+        (void)vmm_argv_add(argv, "--uid=%" PRIu32, uid);
+        (void)vmm_argv_add(argv, "--gid=%" PRIu32, config->vmm_uids > 1 ? uid : config->vmm_gid);
         if (all->kvm_gid != 0)
             (void)vmm_argv_add(argv, "--kvm-gid=%" PRIu32, all->kvm_gid);
     }
@@ -177,8 +212,8 @@ static int shim_argv(const struct instances *all, const struct instance_spec *sp
 }
 
 static int spawn_shim(const struct instances *all, const struct instance_spec *spec,
-                      const struct vmm_argv *vmm, int agent_fd, int listener, pid_t *ret_pid,
-                      struct err *err)
+                      const struct vmm_argv *vmm, uint32_t uid, int agent_fd, int listener,
+                      pid_t *ret_pid, struct err *err)
 {
     const char *argv[2 * VMM_ARGS_MAX + 1];
     const int fds[SHIM_FD_NEXT] = {-1, -1, -1, agent_fd, listener};
@@ -187,7 +222,7 @@ static int spawn_shim(const struct instances *all, const struct instance_spec *s
         .path = all->config.shim, .argv = argv, .fds = fds, .fds_len = SHIM_FD_NEXT, .session = 1};
     size_t len = 0;
     int pidfd = -1;
-    int r = shim_argv(all, spec, vmm, &options);
+    int r = shim_argv(all, spec, vmm, uid, &options);
 
     if (r < 0) {
         vmm_argv_free(&options);
@@ -208,13 +243,14 @@ static int spawn_shim(const struct instances *all, const struct instance_spec *s
 }
 
 static int start_all(struct instances *all, const struct instance_spec *spec,
-                     const struct vmm_argv *vmm, int *ret_fd, pid_t *ret_pid, struct err *err)
+                     const struct vmm_argv *vmm, uint32_t uid, int *ret_fd, pid_t *ret_pid,
+                     struct err *err)
 {
     CLEANUP(close) int listener = -1;
     CLEANUP(close) int ours = -1;
     CLEANUP(close) int theirs = -1;
     int pair[2];
-    int r = make_files(all, spec, err);
+    int r = make_files(all, spec, uid, err);
 
     if (r < 0)
         return r;
@@ -227,22 +263,24 @@ static int start_all(struct instances *all, const struct instance_spec *spec,
     theirs = pair[1];
     r = make_group(all, spec, err);
     if (r == 0)
-        r = spawn_shim(all, spec, vmm, theirs, listener, ret_pid, err);
+        r = spawn_shim(all, spec, vmm, uid, theirs, listener, ret_pid, err);
     if (r == 0)
         *ret_fd = TAKE_FD(ours);
     return r;
 }
 
 int instance_start(struct instances *all, const struct instance_spec *spec, int *ret_fd,
-                   pid_t *ret_pid, struct err *err)
+                   pid_t *ret_pid, uint32_t *ret_uid, struct err *err)
 {
     struct vmm_argv vmm = {.len = 0};
     struct err ignored;
-    int r;
+    int r = pick_user(all, ret_uid, err);
 
+    if (r < 0)
+        return r;
     r = all->config.vmm->describe(&all->config.vmm_config, &spec->machine, &vmm, err);
     if (r == 0) {
-        r = start_all(all, spec, &vmm, ret_fd, ret_pid, err);
+        r = start_all(all, spec, &vmm, *ret_uid, ret_fd, ret_pid, err);
         if (r < 0 && r != -EEXIST)
             (void)instance_remove(all, spec->id, &ignored);
     }

@@ -112,7 +112,7 @@ static void test_presets(void **state)
     assert_string_equal(c.default_memory, "64Mi");
     assert_string_equal(c.vmm, "qemu");
     assert_string_equal(c.accel, "auto");
-    assert_string_equal(c.vmm_user, "nobody");
+    assert_string_equal(c.vmm_user, "1900000000-1900065535");
     assert_string_equal(c.cgroup, "unikubelet");
     assert_int_equal(c.cni_bin_dirs.len, 2);
     assert_string_equal(c.cni_bin_dirs.items[0], "/opt/cni/bin");

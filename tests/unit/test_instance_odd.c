@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 /* What nobody asks about any more ends all the same. */
 static void test_stray(void **state)
@@ -139,13 +140,60 @@ static void test_old_logs(void **state)
     world_close(&world);
 }
 
+/* A user for each machine, whichever agent started it. */
+static void test_users(void **state)
+{
+    struct world world;
+    struct seen seen[3] = {0};
+    struct seen again = {0};
+    struct err err = {0};
+    uint32_t uids[2];
+
+    (void)state;
+    if (getuid() != 0)
+        skip();
+    world_open(&world);
+    assert_int_equal(chmod(world.base, 0755), 0);
+    world.config.vmm_uid = world.config.vmm_gid = 1900000000;
+    world.config.vmm_uids = 2;
+    world_reopen(&world);
+    for (int i = 0; i < 2; i++) {
+        struct stat info;
+        char path[64];
+
+        launch_running(&world, i + 1, "", &seen[i]);
+        str_fmt(path, sizeof(path), "/proc/%d", instance_pid(seen[i].instance));
+        assert_int_equal(stat(path, &info), 0);
+        assert_in_range(info.st_uid, 1900000000, 1900000001);
+        assert_int_equal(info.st_gid, info.st_uid);
+        assert_int_equal(seen[i].instance->vmm_uid, info.st_uid);
+        uids[i] = info.st_uid;
+    }
+    assert_int_not_equal(uids[0], uids[1]);
+    assert_int_equal(launch(&world, 3, "", &seen[2], &err), -EUSERS);
+    assert_string_equal(err.text, "each of the 2 users for machines has one");
+    instance_kill(seen[0].instance);
+    WAIT_FOR(&world, seen[0].exited);
+    instance_release(seen[0].instance);
+    world_reopen(&world);
+    assert_int_equal(
+        instance_adopt(world.all, test_id(2), &seen_ops, &again, &again.instance, &err), 0);
+    launch_running(&world, 3, "", &seen[2]);
+    assert_int_equal(seen[2].instance->vmm_uid, uids[0]);
+    instance_kill(again.instance);
+    instance_kill(seen[2].instance);
+    WAIT_FOR(&world, again.exited && seen[2].exited);
+    instance_release(again.instance);
+    instance_release(seen[2].instance);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stray),
-        cmocka_unit_test(test_directory_removed),
-        cmocka_unit_test(test_late_release),
-        cmocka_unit_test(test_old_logs),
+        cmocka_unit_test(test_stray),        cmocka_unit_test(test_directory_removed),
+        cmocka_unit_test(test_late_release), cmocka_unit_test(test_old_logs),
+        cmocka_unit_test(test_users),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
