@@ -20,6 +20,7 @@ BURST_ROUNDS = 2
 SHIMS_MAX = 50        # looked at, of those that run
 IDLE_SECONDS = 60
 IDLE_PODS = 1000
+COALESCE_MS = 100     # a start that takes longer is reported on the way: one patch more
 KIB = 1024
 
 
@@ -73,10 +74,10 @@ def latency(rig, report, wanted):
         report.add(7, f"agent CPU for a Pod's life, one at a time ({LATENCY_PODS})",
                    cpu * 1000 / LATENCY_PODS, "ms", target=0.25)
     if 9 in wanted:
-        calls(rig, report, audit_at, prefix)
+        calls(rig, report, audit_at, prefix, agent)
 
 
-def calls(rig, report, audit_at, prefix):
+def calls(rig, report, audit_at, prefix, agent_ms):
     """Row 9, from the API server's own audit log."""
     pods = collections.Counter()
     other = collections.Counter()
@@ -96,7 +97,11 @@ def calls(rig, report, audit_at, prefix):
                 other[what] += 1
     count = LATENCY_PODS
     say(f"calls about Pods: {dict(pods)}; others: {dict(other)}")
-    for what, target in (("patch pods/status", 2), ("delete pods", 1), ("get pods", 0)):
+    slow = sum(1 for ms in agent_ms if ms >= COALESCE_MS)
+    report.add(9, f"patch pods/status, for a Pod's life ({slow} of {count} took over "
+               f"{COALESCE_MS} ms to start)", pods.pop("patch pods/status", 0) / count, "calls",
+               target=2 + slow / count)
+    for what, target in (("delete pods", 1), ("get pods", 0)):
         report.add(9, f"{what}, for a Pod's life", pods.pop(what, 0) / count, "calls",
                    target=target)
     report.add(9, "any other call about a Pod, for a Pod's life", sum(pods.values()) / count,
@@ -168,7 +173,7 @@ def growth(rig, report, wanted):
         prefix, _ = rig.burst(pods - have)
         bursts.append((prefix, pods - have))
         have = pods
-        time.sleep(5)  # events
+        time.sleep(12)  # events, and the trim of the heap
         if 5 in wanted:
             memory(rig, report, pods)
         if pods == IDLE_PODS and 6 in wanted:
@@ -180,6 +185,7 @@ def growth(rig, report, wanted):
     for prefix, count in bursts:
         rig.remove(prefix, count)
     if 5 in wanted:
+        time.sleep(12)
         report.add(5, "private dirty memory when 2000 Pods came and went",
                    process.memory_kib()[0] / KIB, "MiB")
 
