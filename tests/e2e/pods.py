@@ -45,7 +45,7 @@ class Space:
 
     def create(self):
         self.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.ns}})
-        self.kube.wait("ServiceAccount", "default", lambda _: True, self.ns, seconds=30)
+        self.kube.wait("ServiceAccount", "default", lambda _: True, self.ns, seconds=120)
 
     def delete(self):
         """Ends all Pods; the namespace itself goes in its own time (the controller waits 5 s before
