@@ -92,8 +92,8 @@ static const struct key keys[] = {
      "unikubelet-shim; default: beside this program"},
     {"fakeVMMBinary", "fake-vmm-binary", NULL, KEY_STRING, SHAPE_PATH, AT(fakevmm), "", 0, 0,
      "unikubelet-fakevmm; default: beside this program"},
-    {"vmmUser", "vmm-user", NULL, KEY_STRING, SHAPE_TEXT, AT(vmm_user),
-     "1900000000-1900065535", 0, 0,
+    {"vmmUser", "vmm-user", NULL, KEY_STRING, SHAPE_TEXT, AT(vmm_user), "1900000000-1900065535", 0,
+     0,
      "user that VMMs run as, without capabilities; first-last: a user id for each machine, so that "
      "none reaches another; \"\" for the agent's own"},
     {"cgroup", "cgroup", NULL, KEY_STRING, SHAPE_CGROUP, AT(cgroup), "unikubelet", 0, 0,
