@@ -33,7 +33,7 @@ compile_one() { # SOURCE
     mkdir -p "$objects/$(dirname "$1")"
     rm -f "$objects/${1%.c}.o" "$objects/${1%.c}.bad"
     # shellcheck disable=SC2086 # flags are words
-    eval "clang $flags -fno-color-diagnostics -O0 -c \"$1\" -o \"$objects/${1%.c}.o\"" 2>&1 ||
+    eval "${LINT_CLANG:-clang} $flags -fno-color-diagnostics -O0 -c \"$1\" -o \"$objects/${1%.c}.o\"" 2>&1 ||
         touch "$objects/${1%.c}.bad"
 }
 export -f compile_one
@@ -58,7 +58,8 @@ done
 step clang-format "${#all[@]}" "$bad"
 
 # cppcheck sees no macro of a library, and what it cannot see it does not judge.
-findings=$(cppcheck --quiet --enable=warning,portability --std=c11 --language=c -j "$jobs" -I . \
+mkdir -p "$objects/cppcheck" # what did not change is not judged again
+findings=$(cppcheck --quiet --cppcheck-build-dir="$objects/cppcheck" --enable=warning,portability --std=c11 --language=c -j "$jobs" -I . \
     -D_GNU_SOURCE -D__linux__ --inline-suppr --suppressions-list=tests/lint/cppcheck.txt \
     --suppress=missingIncludeSystem --template='{file}:{line}: {message} [{id}]' \
     "${sources[@]}" 2>&1)
