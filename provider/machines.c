@@ -330,6 +330,14 @@ static const struct instance_ops instance_callbacks = {
     .on_lost = on_lost,
 };
 
+static bool world_prepare(void *world, struct pod *pod, uint32_t container)
+{
+    (void)world;
+    (void)pod;
+    (void)container;
+    return true;
+}
+
 static void world_launch(void *world, struct pod *pod, uint32_t container, const char *id)
 {
     struct agent *agent = world;
@@ -458,6 +466,7 @@ void machines_init(struct agent *agent, struct world_ops *ops)
     ops->pull = world_pull;
     ops->net_add = world_net_add;
     ops->net_del = world_net_del;
+    ops->prepare = world_prepare;
     ops->launch = world_launch;
     ops->stop = world_stop;
     ops->kill = world_kill;

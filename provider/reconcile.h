@@ -18,6 +18,9 @@ struct world_ops {
     void (*pull)(void *world, struct pod *pod, uint32_t container);
     void (*net_add)(void *world, struct pod *pod);
     void (*net_del)(void *world, struct pod *pod);
+    /* Whatever a start needs beside image and network. True: it is there; else reconcile_prepared
+     * follows. Values may change until the launch, which looks again. */
+    bool (*prepare)(void *world, struct pod *pod, uint32_t container);
     /* The id of the new attempt was saved before this call. */
     void (*launch)(void *world, struct pod *pod, uint32_t container, const char *id);
     /* Asks the guest to end by its own channel; -ENOTSUP when it has none. */
@@ -96,6 +99,11 @@ void reconcile_pulled(struct reconcile *r, const char *uid, uint32_t container,
 void reconcile_net_added(struct reconcile *r, const char *uid, int result, const char *pod_ip,
                          const char *error);
 void reconcile_net_deleted(struct reconcile *r, const char *uid, int result, const char *error);
+/* reason and error on failure; see observe_prepare_failed. */
+void reconcile_prepared(struct reconcile *r, const char *uid, uint32_t container, int result,
+                        const char *reason, const char *error);
+/* What a Pod's starts wait for may be there now. */
+void reconcile_prepare_again(struct reconcile *r, const char *uid);
 void reconcile_running(struct reconcile *r, const char *uid, uint32_t container, const char *id,
                        int64_t started_unix_ms);
 void reconcile_start_failed(struct reconcile *r, const char *uid, uint32_t container,

@@ -13,6 +13,12 @@ static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
     struct container_observed *c = &pod->obs.containers[index];
     const struct container_observed before = *c;
     char id[OBSERVED_ID_MAX];
+    if (c->prepare != PREPARE_READY) {
+        observe_preparing(c);
+        if (!r->ops->prepare(r->world, pod, index))
+            return;
+        observe_prepared(c);
+    }
     r->ops->new_id(r->world, id);
     observe_starting(c, id);
     /* On disk before the machine exists: whatever happens now, it is found again. */

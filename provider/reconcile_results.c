@@ -139,6 +139,9 @@ void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_sp
         pod->arena = arena;
         pod->spec = spec;
         arena_free(old);
+        /* Of an agent before, whose last words came later than our list: it never changes. */
+        if (spec->api_start_ms)
+            pod->obs.start_ms = spec->api_start_ms;
         if (renamed) {
             char *key = xasprintf("%s/%s", spec->ns, spec->name);
             map_set(r->by_name, key, pod);
@@ -268,6 +271,33 @@ void reconcile_net_deleted(struct reconcile *r, const char *uid, int result, con
         observe_net_failed(&pod->obs, error, &now);
         pod_event(r, pod, -1, true, "FailedKillPod", "error killing pod: %s", error);
     }
+    pod_dirty(r, pod);
+}
+
+void reconcile_prepared(struct reconcile *r, const char *uid, uint32_t container, int result,
+                        const char *reason, const char *error)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod || container >= pod->obs.containers_len)
+        return;
+    struct container_observed *c = &pod->obs.containers[container];
+    struct now now = r->ops->now(r->world);
+    if (c->prepare != PREPARE_ASKED)
+        return;
+    if (result == 0)
+        observe_prepared(c);
+    else
+        observe_prepare_failed(c, reason, error, &now);
+    pod_dirty(r, pod);
+}
+
+void reconcile_prepare_again(struct reconcile *r, const char *uid)
+{
+    struct pod *pod = map_get(r->by_uid, uid);
+    if (!pod)
+        return;
+    for (size_t i = 0; i < pod->obs.containers_len; i++)
+        observe_prepare_again(&pod->obs.containers[i]);
     pod_dirty(r, pod);
 }
 

@@ -12,6 +12,8 @@
 /* A sandbox is tried again sooner than a crash: the kubelet's retry of a failed sync is 10 s. */
 #define NET_RETRY_MIN_MS 1000u
 #define NET_RETRY_MAX_MS 10000u
+#define PREPARE_RETRY_MIN_MS 500u
+#define PREPARE_RETRY_MAX_MS 122000u
 
 #define EXIT_LOST 137
 
@@ -69,6 +71,8 @@ void observe_image_pulling(struct container_observed *c, const char *image)
 
     if (c->image_hash != 0 && hash != c->image_hash)
         c->image_failures = 0;
+    if (hash != c->image_hash)
+        observe_prepare_again(c);
     c->image = IMAGE_PULLING;
     c->image_hash = hash;
 }
@@ -132,6 +136,35 @@ void observe_net_gone(struct pod_observed *obs)
     obs->net_retry_ms = 0;
 }
 
+void observe_preparing(struct container_observed *c)
+{
+    c->prepare = PREPARE_ASKED;
+}
+
+void observe_prepared(struct container_observed *c)
+{
+    c->prepare = PREPARE_READY;
+    c->prepare_failures = 0;
+    c->prepare_retry_ms = 0;
+}
+
+void observe_prepare_failed(struct container_observed *c, const char *reason, const char *text,
+                            const struct now *now)
+{
+    c->prepare = PREPARE_FAILED;
+    str_copy(c->start_reason, sizeof(c->start_reason), reason);
+    str_copy(c->start_error, sizeof(c->start_error), text);
+    count_up(&c->prepare_failures);
+    c->prepare_retry_ms =
+        now->mono_ms + doubling(PREPARE_RETRY_MIN_MS, PREPARE_RETRY_MAX_MS, c->prepare_failures);
+}
+
+void observe_prepare_again(struct container_observed *c)
+{
+    if (c->prepare == PREPARE_FAILED || c->prepare == PREPARE_READY)
+        c->prepare = PREPARE_NEEDED;
+}
+
 void observe_starting(struct container_observed *c, const char *id)
 {
     /* A launch that failed was no attempt: the next one has its number. */
@@ -141,6 +174,7 @@ void observe_starting(struct container_observed *c, const char *id)
         count_up(&c->attempt);
     }
     c->machine = MACHINE_STARTING;
+    c->prepare = PREPARE_NEEDED;
     if (c->running_hash != c->image_hash)
         c->crashes = 0; /* another image: its own back-off */
     c->running_hash = c->image_hash;

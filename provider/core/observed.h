@@ -40,6 +40,15 @@ enum machine_state {
     MACHINE_FAILED,   /* could not be started; retry at restart_ms */
 };
 
+/* What a start needs of the API and of this host beside image and network: values of ConfigMaps and
+ * Secrets, and the volumes' files. */
+enum prepare_state {
+    PREPARE_NEEDED,
+    PREPARE_ASKED,  /* an answer will come */
+    PREPARE_READY,  /* for the next start; each start needs it anew */
+    PREPARE_FAILED, /* start_reason and start_error say why; retry at prepare_retry_ms */
+};
+
 /* The end of an attempt: Kubernetes' ContainerStateTerminated. */
 struct machine_exit {
     bool valid;
@@ -63,12 +72,16 @@ struct container_observed {
     uint32_t image_failures; /* in a row: its own back-off 10 s to 300 s (contract 3.7) */
     uint64_t image_retry_ms; /* mono */
 
+    enum prepare_state prepare;
+    uint32_t prepare_failures; /* in a row */
+    uint64_t prepare_retry_ms; /* mono */
+
     char id[OBSERVED_ID_MAX]; /* of the current attempt; new for each [saved] */
     uint32_t attempt;         /* 0, 1, 2, ...: restartCount and the log file's number [saved] */
     int64_t started_ms;       /* unix; valid in RUNNING [saved] */
     struct machine_exit exit; /* of the current attempt, in MACHINE_EXITED [saved] */
     struct machine_exit last; /* of the one before: lastState.terminated [saved] */
-    char start_reason[OBSERVED_REASON_MAX]; /* in MACHINE_FAILED: CreateContainerError, ... */
+    char start_reason[OBSERVED_REASON_MAX]; /* in MACHINE_FAILED and PREPARE_FAILED: ... */
     char start_error[OBSERVED_TEXT_MAX];
     bool start_spec_error; /* trying again cannot help unless image or spec change */
     uint32_t crashes;      /* in a row, for CrashLoopBackOff: 0 means start at once [saved] */
@@ -125,6 +138,15 @@ void observe_net_up(struct pod_observed *obs, const char *pod_ip);
 void observe_net_failed(struct pod_observed *obs, const char *text, const struct now *now);
 void observe_net_deleting(struct pod_observed *obs);
 void observe_net_gone(struct pod_observed *obs);
+
+void observe_preparing(struct container_observed *c);
+void observe_prepared(struct container_observed *c);
+/* reason: the waiting reason, "" for ContainerCreating. Tried again from half a second on, doubling
+ * to two minutes as the kubelet does with mounts, or when observe_prepare_again says so. */
+void observe_prepare_failed(struct container_observed *c, const char *reason, const char *text,
+                            const struct now *now);
+/* Something that it waits for changed. */
+void observe_prepare_again(struct container_observed *c);
 
 /* id is the new attempt's; the exit of the one before moves to last. */
 void observe_starting(struct container_observed *c, const char *id);

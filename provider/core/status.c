@@ -165,6 +165,8 @@ static void set_not_yet(struct container_status *cs, const struct pod_spec *spec
         set_waiting(cs, "ContainerCreating", "");
     } else if (c->image_failures > 0 && c->image != IMAGE_READY) {
         set_image_error(cs, c);
+    } else if (c->prepare == PREPARE_FAILED) {
+        set_waiting(cs, c->start_reason[0] ? c->start_reason : "ContainerCreating", c->start_error);
     } else if (c->machine == MACHINE_FAILED) {
         set_waiting(cs, c->start_reason[0] ? c->start_reason : "CreateContainerError",
                     c->start_error);

@@ -163,6 +163,13 @@ static bool need_image(struct plan *plan, size_t i)
     return false;
 }
 
+/* The launch asks for what it needs itself; until the answer there is nothing to launch. */
+static bool is_held(struct plan *plan, const struct container_observed *c)
+{
+    return c->prepare == PREPARE_ASKED ||
+           (c->prepare == PREPARE_FAILED && !due(plan, c->prepare_retry_ms));
+}
+
 static bool need_network(struct plan *plan)
 {
     struct action net_add = {.kind = ACTION_NET_ADD};
@@ -260,7 +267,7 @@ static void plan_run(struct plan *plan)
         if (!net_asked)
             net_up = need_network(plan);
         net_asked = true;
-        if (image_ready && net_up)
+        if (image_ready && net_up && !is_held(plan, c))
             add(plan, (struct action){.kind = ACTION_LAUNCH,
                                       .container = (uint32_t)i,
                                       .attempt = c->attempt + (c->exit.valid ? 1 : 0)});

@@ -247,6 +247,31 @@ static void check_launch(struct sim *sim, const struct sim_pod *p, const struct 
         sim_fail(sim, "%s: started again after exit 0 with policy OnFailure", p->uid);
 }
 
+static void prepared(struct sim *sim, const struct event *event)
+{
+    struct sim_pod *pod = &sim->pods[event->a];
+    bool fails = !sim->calm && sim_chance(sim, 30);
+    sim_trace(sim, "prepared %s: %s", pod->uid, fails ? "failed" : "good");
+    reconcile_prepared(sim->agent, pod->uid, 0, fails ? -ENOENT : 0, "CreateContainerConfigError",
+                       "configmap \"c\" not found");
+    if (fails && sim_chance(sim, 50))
+        reconcile_prepare_again(sim->agent, pod->uid);
+}
+
+static bool op_prepare(void *world, struct pod *pod, uint32_t container)
+{
+    struct sim *sim = world;
+    (void)container;
+    struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
+    if (!p || !sim_op(sim, "prepare", p->uid))
+        return false;
+    if (sim_chance(sim, 60))
+        return true;
+    sim_after(sim, sim_random(sim, 500),
+              (struct event){.fn = prepared, .epoch = sim->epoch, .a = p->api.index});
+    return false;
+}
+
 static void launch_failed(struct sim *sim, const struct event *event)
 {
     char id[OBSERVED_ID_MAX];
@@ -433,6 +458,7 @@ void host_ops(struct world_ops *ops)
     ops->pull = op_pull;
     ops->net_add = op_net_add;
     ops->net_del = op_net_del;
+    ops->prepare = op_prepare;
     ops->launch = op_launch;
     ops->stop = op_stop;
     ops->kill = op_kill;

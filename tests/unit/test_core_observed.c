@@ -58,6 +58,39 @@ static void failed_launches(void **state)
     assert_false(f.c.exit.valid || f.c.last.valid);
 }
 
+/* Each start needs it anew; a failure waits, and less when what it waits for changes. */
+static void preparations(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    observe_image_ready(&f.c, "sha256:aa");
+    observe_preparing(&f.c);
+    observe_prepare_again(&f.c);
+    assert_int_equal(f.c.prepare, PREPARE_ASKED); /* the answer under way is waited for */
+    observe_prepare_failed(&f.c, "CreateContainerConfigError", "secret \"x\" not found", &f.now);
+    assert_int_equal(f.c.prepare_retry_ms, NOW_MONO + 500);
+    assert_string_equal(f.c.start_error, "secret \"x\" not found");
+    for (unsigned i = 0; i < 20; i++) {
+        observe_preparing(&f.c);
+        observe_prepare_failed(&f.c, "", "still missing", &f.now);
+    }
+    assert_int_equal(f.c.prepare_retry_ms, NOW_MONO + 122000);
+    observe_prepare_again(&f.c);
+    assert_int_equal(f.c.prepare, PREPARE_NEEDED);
+    observe_preparing(&f.c);
+    observe_prepared(&f.c);
+    assert_int_equal(f.c.prepare, PREPARE_READY);
+    assert_int_equal(f.c.prepare_failures, 0);
+    observe_starting(&f.c, "id0");
+    assert_int_equal(f.c.prepare, PREPARE_NEEDED);
+    assert_string_equal(f.c.start_error, "");
+    observe_prepared(&f.c);
+    observe_image_pulling(&f.c, "reg/app:v2");
+    assert_int_equal(f.c.prepare, PREPARE_NEEDED);
+}
+
 static void ends(void **state)
 {
     static const struct {
@@ -259,6 +292,7 @@ int main(void)
         cmocka_unit_test(back_off_doubles),
         cmocka_unit_test(crash_loop),
         cmocka_unit_test(failed_launches),
+        cmocka_unit_test(preparations),
         cmocka_unit_test(ends),
         cmocka_unit_test(image_again_with_policy_always),
         cmocka_unit_test(stale_news),

@@ -65,6 +65,21 @@ static void ready_to_start(struct fixture *f)
     observe_net_up(&f->obs, "10.88.0.5");
 }
 
+static void config_map_missing(struct fixture *f)
+{
+    ready_to_start(f);
+    observe_preparing(&f->c);
+    observe_prepare_failed(&f->c, "CreateContainerConfigError", "configmap \"x\" not found",
+                           &f->now);
+}
+
+static void volume_missing(struct fixture *f)
+{
+    ready_to_start(f);
+    observe_preparing(&f->c);
+    observe_prepare_failed(&f->c, "", "MountVolume.SetUp failed", &f->now);
+}
+
 static void starting(struct fixture *f)
 {
     ready_to_start(f);
@@ -246,6 +261,10 @@ static const struct row rows[] = {
     {"policy Never without image", never_pull_twice, false, PHASE_PENDING,
      "waiting ErrImageNeverPull",
      "Container image \"reg/app:v1\" is not present with pull policy of Never", 0, -1, 0},
+    {"a ConfigMap is missing", config_map_missing, false, PHASE_PENDING,
+     "waiting CreateContainerConfigError", "configmap \"x\" not found", 0, -1, 0},
+    {"a volume is missing", volume_missing, false, PHASE_PENDING, "waiting ContainerCreating",
+     "MountVolume.SetUp failed", 0, -1, 0},
     {"launch failed", launch_failed, false, PHASE_PENDING, "waiting CreateContainerError",
      "no kernel in the image", 0, -1, 0},
     {"about to start", ready_to_start, false, PHASE_PENDING, "waiting ContainerCreating", "", 0, -1,

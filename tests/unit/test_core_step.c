@@ -24,6 +24,8 @@ struct row {
     int64_t image_retry_in_ms;
     enum net_state net;
     int64_t net_retry_in_ms;
+    enum prepare_state prepare;
+    int64_t prepare_retry_in_ms;
     enum machine_state machine;
     int32_t exit_code; /* in MACHINE_EXITED */
     int64_t restart_in_ms;
@@ -48,6 +50,13 @@ static const struct row rows[] = {
     {"no launch without network", .image = IMAGE_READY, .net = NET_ADDING, .want = ""},
     {"no launch without image", .image = IMAGE_PULLING, .net = NET_UP, .want = ""},
     {"launch when both are there", UP, .want = "launch/0"},
+    {"what it needs of the API is waited for", UP, .prepare = PREPARE_ASKED, .want = ""},
+    {"launch when that is there too", UP, .prepare = PREPARE_READY, .want = "launch/0"},
+    {"a missing ConfigMap is looked for later", UP, .prepare = PREPARE_FAILED,
+     .prepare_retry_in_ms = 4000, .want = "", .again_in_ms = 4000},
+    {"and again", UP, .prepare = PREPARE_FAILED, .want = "launch/0"},
+    {"a deleted Pod waits for nothing", DELETED(30), UP, .prepare = PREPARE_ASKED,
+     .want = "net-del"},
     {"a launch under way is waited for", UP, .machine = MACHINE_STARTING, .want = ""},
     {"a running Pod needs nothing", RUNS, .want = ""},
     {"a failed pull waits its back-off", .image = IMAGE_FAILED, .image_retry_in_ms = 9000,
@@ -217,6 +226,8 @@ static void set_up(struct fixture *f, const struct row *row)
     }
     f->c.image = row->image;
     f->c.image_retry_ms = at(row->image_retry_in_ms);
+    f->c.prepare = row->prepare;
+    f->c.prepare_retry_ms = at(row->prepare_retry_in_ms);
     f->c.machine = row->machine;
     f->c.restart_ms = at(row->restart_in_ms);
     f->c.stop_sent = row->stop_sent;
