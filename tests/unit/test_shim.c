@@ -271,20 +271,21 @@ static void on_tick(uv_timer_t *timer)
 }
 
 /* Waits for text in a log file, of whose writing nothing tells. */
+static bool log_has(const struct world *world, int n, const char *want)
+{
+    CLEANUP(buf) struct buf text = BUF_INIT(64 * 1024 * 1024); /* a flood's log, whole */
+
+    return file_read(log_path(world, n), &text) == 0 && strstr(buf_str(&text), want);
+}
+
+/* Nothing on the loop tells of a line in a file: a tick turns it, the watchdog bounds it. */
 static void wait_for_text(struct world *world, int n, const char *want)
 {
     uv_timer_t tick;
-    bool found = false;
 
     (void)uv_timer_init(&world->loop, &tick);
     (void)uv_timer_start(&tick, on_tick, 5, 5);
-    while (!found) {
-        CLEANUP(buf) struct buf text = BUF_INIT(1 << 20);
-
-        WAIT_FOR(world, true);
-        (void)uv_run(&world->loop, UV_RUN_ONCE);
-        found = file_read(log_path(world, n), &text) == 0 && strstr(buf_str(&text), want);
-    }
+    WAIT_FOR(world, log_has(world, n, want));
     uv_close((uv_handle_t *)&tick, NULL);
     (void)uv_run(&world->loop, UV_RUN_NOWAIT);
 }
