@@ -164,7 +164,7 @@ static void read_resources(const struct json *resources, struct container_spec *
         c->features |= CF_RESOURCE_CLAIMS;
 }
 
-static uint32_t features(const struct json *container)
+static uint32_t features(const struct json *container, bool init)
 {
     static const struct {
         const char *path;
@@ -174,6 +174,7 @@ static uint32_t features(const struct json *container)
         {"startupProbe", CF_STARTUP_PROBE},   {"lifecycle.postStart", CF_POST_START},
         {"lifecycle.preStop", CF_PRE_STOP},
     };
+    const char *policy = json_get_string(container, "restartPolicy");
     uint32_t bits = 0;
 
     for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++)
@@ -184,8 +185,9 @@ static uint32_t features(const struct json *container)
         bits |= CF_VOLUME_DEVICES;
     if (codec_true(json_get(container, "securityContext"), "privileged"))
         bits |= CF_PRIVILEGED;
-    if (!str_empty(json_get_string(container, "restartPolicy")) ||
-        codec_array(container, "restartPolicyRules"))
+    if (init && str_eq(policy, "Always") && !codec_array(container, "restartPolicyRules"))
+        bits |= CF_SIDECAR;
+    else if (!str_empty(policy) || codec_array(container, "restartPolicyRules"))
         bits |= CF_RESTART_POLICY;
     return bits;
 }
@@ -199,7 +201,8 @@ static enum pull_policy pull_policy(const struct json *container)
     return str_eq(text, "Never") ? PULL_NEVER : PULL_IF_NOT_PRESENT;
 }
 
-static void read_container(struct arena *arena, const struct json *v, struct container_spec *c)
+static void read_container(struct arena *arena, const struct json *v, bool init,
+                           struct container_spec *c)
 {
     c->name = codec_text(arena, v, "name");
     c->image = codec_text(arena, v, "image");
@@ -207,7 +210,7 @@ static void read_container(struct arena *arena, const struct json *v, struct con
     c->args = codec_texts(arena, v, "args", &c->args_len);
     c->working_dir = codec_text_opt(arena, v, "workingDir");
     c->pull_policy = pull_policy(v);
-    c->features = features(v);
+    c->features = features(v, init);
     c->stdin_open = codec_true(v, "stdin");
     c->tty = codec_true(v, "tty");
     c->log_fallback =
@@ -218,9 +221,27 @@ static void read_container(struct arena *arena, const struct json *v, struct con
     read_resources(json_get(v, "resources"), c);
 }
 
-const struct container_spec *codec_containers(struct arena *arena, const struct json *spec,
-                                              const char *key, size_t *ret_len)
+/* restartCounts of the Pod's status, by name. */
+static void read_restarts(const struct json *statuses, struct container_spec *list, size_t len)
 {
+    for (const struct json *v = json_first(statuses); v; v = json_next(v)) {
+        const char *name = json_get_string(v, "name");
+        int64_t n;
+
+        if (!json_get_int(v, "restartCount", &n) || n <= 0 || n > UINT32_MAX)
+            continue;
+        for (size_t i = 0; i < len; i++) {
+            if (str_eq(name, list[i].name))
+                list[i].api_restart_count = (uint32_t)n;
+        }
+    }
+}
+
+const struct container_spec *codec_containers(struct arena *arena, const struct json *spec,
+                                              const char *key, const struct json *statuses,
+                                              size_t *ret_len)
+{
+    bool init = str_eq(key, "initContainers");
     const struct json *array = codec_array(spec, key);
     struct container_spec *list;
     size_t n = 0;
@@ -230,7 +251,8 @@ const struct container_spec *codec_containers(struct arena *arena, const struct 
         return NULL;
     list = arena_array(arena, json_len(array), sizeof(*list));
     for (const struct json *v = json_first(array); v; v = json_next(v))
-        read_container(arena, v, &list[n++]);
+        read_container(arena, v, init, &list[n++]);
+    read_restarts(statuses, list, n);
     *ret_len = n;
     return list;
 }

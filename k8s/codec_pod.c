@@ -232,7 +232,8 @@ static void read_scalars(struct arena *arena, const struct json *spec, struct po
         pod->deletion_grace_s = pod->grace_s;
 }
 
-static void read_spec(struct arena *arena, const struct json *spec, struct pod_spec *pod)
+static void read_spec(struct arena *arena, const struct json *spec, const struct json *status,
+                      struct pod_spec *pod)
 {
     const struct json *dns = json_get(spec, "dnsConfig");
     const struct json *overhead = json_get(spec, "overhead");
@@ -249,9 +250,11 @@ static void read_spec(struct arena *arena, const struct json *spec, struct pod_s
     pod->overhead_memory_bytes = codec_quantity(overhead, "memory", false);
     if (pod->overhead_memory_bytes < 0)
         pod->overhead_memory_bytes = 0;
-    pod->containers = codec_containers(arena, spec, "containers", &pod->containers_len);
+    pod->containers = codec_containers(arena, spec, "containers",
+                                       json_get(status, "containerStatuses"), &pod->containers_len);
     pod->init_containers =
-        codec_containers(arena, spec, "initContainers", &pod->init_containers_len);
+        codec_containers(arena, spec, "initContainers", json_get(status, "initContainerStatuses"),
+                         &pod->init_containers_len);
     read_volumes(arena, codec_array(spec, "volumes"), pod);
 }
 
@@ -314,8 +317,15 @@ static bool is_ours(const struct json *condition)
 /* Of what codec_pod_status writes; others' conditions and fields may change as they like. */
 static uint64_t hash_status(const struct json *status)
 {
-    static const char *const ours[] = {"phase", "reason", "message",   "hostIP",
-                                       "podIP", "podIPs", "startTime", "containerStatuses"};
+    static const char *const ours[] = {"phase",
+                                       "reason",
+                                       "message",
+                                       "hostIP",
+                                       "podIP",
+                                       "podIPs",
+                                       "startTime",
+                                       "containerStatuses",
+                                       "initContainerStatuses"};
     const struct json *v;
     uint64_t hash = 1;
 
@@ -334,8 +344,6 @@ static void read_status(const struct json *status, struct pod_spec *pod)
 {
     const char *phase = json_get_string(status, "phase");
     const char *qos = json_get_string(status, "qosClass");
-    const struct json *v;
-    int64_t n;
 
     pod->api_phase = PHASE_UNKNOWN;
     for (int i = 0; i <= PHASE_UNKNOWN; i++) {
@@ -349,11 +357,6 @@ static void read_status(const struct json *status, struct pod_spec *pod)
     else
         pod->api_qos = str_eq(qos, "Burstable") ? QOS_BURSTABLE : QOS_BEST_EFFORT;
     read_conditions(json_get(status, "conditions"), pod);
-    for (v = json_first(json_get(status, "containerStatuses")); v; v = json_next(v)) {
-        if (str_eq(json_get_string(v, "name"), pod->containers[0].name) &&
-            json_get_int(v, "restartCount", &n) && n > 0 && n <= UINT32_MAX)
-            pod->api_restart_count = (uint32_t)n;
-    }
 }
 
 int codec_pod(const struct json *object, struct arena *arena, const struct pod_spec **ret,
@@ -367,11 +370,11 @@ int codec_pod(const struct json *object, struct arena *arena, const struct pod_s
                         !*pod->uid    ? "uid"
                         : !*pod->name ? "name"
                                       : "namespace");
-    read_spec(arena, json_get(object, "spec"), pod);
+    read_spec(arena, json_get(object, "spec"), json_get(object, "status"), pod);
     if (pod->containers_len == 0)
         return err_spec(err, -EINVAL, "Pod %s/%s has no container", pod->ns, pod->name);
-    for (size_t i = 0; i < pod->containers_len; i++) {
-        if (!*pod->containers[i].name)
+    for (size_t i = 0; i < pod_containers_len(pod); i++) {
+        if (!*pod_container(pod, i)->name)
             return err_spec(err, -EINVAL, "Pod %s/%s has a container without a name", pod->ns,
                             pod->name);
     }

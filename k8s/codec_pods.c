@@ -122,7 +122,8 @@ void codec_pods_add(struct json_writer *w, const struct pod_spec *spec,
     jw_end_object(w);
 }
 
-void codec_pods_add_running(struct json_writer *w, const struct pod_spec *spec, size_t count)
+void codec_pods_add_running(struct json_writer *w, const struct pod_spec *spec,
+                            const struct container_spec *container)
 {
     jw_begin_object(w, NULL);
     jw_begin_object(w, "metadata");
@@ -132,14 +133,12 @@ void codec_pods_add_running(struct json_writer *w, const struct pod_spec *spec, 
     jw_end_object(w);
     jw_begin_object(w, "spec");
     jw_begin_array(w, "containers");
-    for (size_t i = 0; i < count && i < spec->containers_len; i++) {
-        jw_begin_object(w, NULL);
-        jw_string(w, "name", spec->containers[i].name);
-        jw_string(w, "image", spec->containers[i].image);
-        jw_begin_object(w, "resources");
-        jw_end_object(w);
-        jw_end_object(w);
-    }
+    jw_begin_object(w, NULL);
+    jw_string(w, "name", container->name);
+    jw_string(w, "image", container->image);
+    jw_begin_object(w, "resources");
+    jw_end_object(w);
+    jw_end_object(w);
     jw_end_array(w);
     jw_end_object(w);
     jw_begin_object(w, "status");

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct json_writer;
+struct container_spec;
 struct pod_spec;
 struct pod_status;
 
@@ -16,5 +17,6 @@ void codec_pods_end(struct json_writer *w);
  * read nodes/pods need not be allowed to read Secrets. */
 void codec_pods_add(struct json_writer *w, const struct pod_spec *spec,
                     const struct pod_status *status, const char *const *image_names);
-/* Name, uid, and the first count containers' names and images. */
-void codec_pods_add_running(struct json_writer *w, const struct pod_spec *spec, size_t count);
+/* Name, uid, and the running container's name and image. */
+void codec_pods_add_running(struct json_writer *w, const struct pod_spec *spec,
+                            const struct container_spec *container);

@@ -19,8 +19,10 @@ const char *const *codec_texts(struct arena *arena, const struct json *object, c
 int64_t codec_time(const struct json *object, const char *key);
 /* -1 when absent or no quantity; too large ones become INT64_MAX. */
 int64_t codec_quantity(const struct json *object, const char *key, bool milli);
+/* statuses: status.containerStatuses or status.initContainerStatuses, or NULL. */
 const struct container_spec *codec_containers(struct arena *arena, const struct json *spec,
-                                              const char *key, size_t *ret_len);
+                                              const char *key, const struct json *statuses,
+                                              size_t *ret_len);
 
 /* A metav1.Time member. */
 void codec_write_time(struct json_writer *w, const char *key, int64_t unix_ms);

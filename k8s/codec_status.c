@@ -121,6 +121,16 @@ static void write_container(struct json_writer *w, const struct container_status
     jw_end_object(w);
 }
 
+static void write_containers(struct json_writer *w, const char *key,
+                             const struct pod_status *status, size_t first, size_t len,
+                             const char *const *image_names)
+{
+    jw_begin_array(w, key);
+    for (size_t i = first; i < first + len; i++)
+        write_container(w, &status->containers[i], image_names ? image_names[i] : NULL);
+    jw_end_array(w);
+}
+
 /* patch: what is gone must be an explicit null. */
 static void write_text(struct json_writer *w, const char *key, const char *text, bool patch)
 {
@@ -187,10 +197,10 @@ void codec_write_status(struct json_writer *w, const struct pod_status *status,
     if (status->start_ms != 0)
         codec_write_time(w, "startTime", status->start_ms);
     write_conditions(w, status, patch);
-    jw_begin_array(w, "containerStatuses");
-    for (size_t i = 0; i < status->containers_len; i++)
-        write_container(w, &status->containers[i], image_names ? image_names[i] : NULL);
-    jw_end_array(w);
+    if (status->inits_len > 0)
+        write_containers(w, "initContainerStatuses", status, status->containers_len,
+                         status->inits_len, image_names);
+    write_containers(w, "containerStatuses", status, 0, status->containers_len, image_names);
     jw_end_object(w);
 }
 

@@ -106,8 +106,8 @@ static void world_event(void *world, struct pod *pod, int container, bool warnin
     struct agent *agent = world;
     struct log_ctx ctx = pod_log(pod);
     char field[160] = "";
-    if (container >= 0 && (size_t)container < pod->spec->containers_len)
-        str_fmt(field, sizeof(field), "spec.containers{%s}", pod->spec->containers[container].name);
+    if (container >= 0 && (size_t)container < pod_containers_len(pod->spec))
+        pod_container_field(pod->spec, (size_t)container, field, sizeof(field));
     log_write(warning ? LOG_WARN : LOG_INFO, &ctx, "event", "%s: %s", reason, message);
     struct event event = {
         .ns = pod->spec->ns,

@@ -151,10 +151,11 @@ static int join_machine(struct attach *a, struct pod *pod, bool wants_input)
     struct agent *agent = a->streams->agent;
     const struct machine *m = pod->machine;
     const struct logs_options options = {.follow = true, .tail_lines = 0, .limit_bytes = -1};
-    char *path = machine_log_path(agent, pod->spec, 0, pod->containers[0].attempt);
+    size_t index = pod_active(pod); /* the one that runs, as the caller saw */
+    char *path = machine_log_path(agent, pod->spec, index, pod->containers[index].attempt);
     int r = logs_open(&agent->loop, path, &options, &log_ops, a, &a->reader);
     free(path);
-    if (r == 0 && wants_input && pod->spec->containers[0].stdin_open)
+    if (r == 0 && wants_input && pod_container(pod->spec, index)->stdin_open)
         r = instance_input_open(agent->instances, m ? m->id : "", &input_ops, a, &a->input);
     return r;
 }

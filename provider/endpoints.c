@@ -156,18 +156,6 @@ static const char *parse_log_options(const struct server_request *request, struc
     return NULL;
 }
 
-static bool has_container(const struct container_spec *list, size_t len, const char *name,
-                          size_t *ret)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (str_eq(list[i].name, name)) {
-            *ret = i;
-            return true;
-        }
-    }
-    return false;
-}
-
 static const char *waiting_text(const char *reason)
 {
     if (str_eq(reason, "ErrImagePull"))
@@ -183,12 +171,12 @@ static int64_t find_attempt(const struct pod *pod, size_t index, bool previous, 
                             size_t size)
 {
     /* A copy: asking must not touch what is reported. */
-    struct container_observed containers[STATUS_CONTAINERS_MAX];
+    struct container_observed containers[POD_MACHINES_MAX];
     struct pod_observed obs = pod->obs;
     struct now now = {.mono_ms = clock_mono_ms(), .unix_ms = clock_unix_ms()};
     struct pod_status status;
-    const char *name = pod->spec->containers[index].name;
-    memcpy(containers, pod->containers, sizeof(containers));
+    const char *name = pod_container(pod->spec, index)->name;
+    memcpy(containers, pod->containers, obs.containers_len * sizeof(containers[0]));
     obs.containers = containers;
     if (pod->adopting && !previous)
         return containers[index].attempt; /* as a former agent last knew it: running */
@@ -270,14 +258,13 @@ static void handle_logs(struct endpoints *endpoints, struct server_request *requ
         return;
     }
     const struct pod_spec *spec = pod->spec;
-    bool init = has_container(spec->init_containers, spec->init_containers_len, name, &index);
-    if (!init && !has_container(spec->containers, spec->containers_len, name, &index)) {
+    if (!pod_find_container(spec, name, &index)) {
         str_fmt(text, sizeof(text), "container \"%s\" not found in pod \"%s\"", name, spec->name);
         answer_text(request, 404, text);
         return;
     }
     int64_t attempt = -1;
-    if (init || index >= pod->obs.containers_len || index >= STATUS_CONTAINERS_MAX)
+    if (index >= pod->obs.containers_len)
         str_fmt(text, sizeof(text), "container \"%s\" in pod \"%s\" is not available", name,
                 spec->name);
     else

@@ -79,8 +79,9 @@ static void label_resource(struct table *t)
 {
     for (size_t i = 0; i < t->len; i++) {
         const struct pod_spec *spec = t->rows[i].usage->pod->spec;
+        const struct container_spec *c = pod_container(spec, t->rows[i].usage->container);
         const struct prom_label labels[] = {
-            {"namespace", spec->ns}, {"pod", spec->name}, {"container", spec->containers[0].name}};
+            {"namespace", spec->ns}, {"pod", spec->name}, {"container", c->name}};
 
         t->rows[i].pod = add_labels(t, labels, 2);
         t->rows[i].container = add_labels(t, labels, 3);
@@ -102,8 +103,11 @@ static void write_machines(const struct table *t, struct buf *out)
     prom_family(out, "container_start_time_seconds", PROM_GAUGE,
                 "Start time of the container since unix epoch in seconds");
     for (size_t i = 0; i < t->len; i++)
-        prom_ns(out, "container_start_time_seconds", text_at(t, t->rows[i].container),
-                (uint64_t)t->rows[i].usage->pod->containers[0].started_ms * 1000000, 0);
+        prom_ns(
+            out, "container_start_time_seconds", text_at(t, t->rows[i].container),
+            (uint64_t)t->rows[i].usage->pod->containers[t->rows[i].usage->container].started_ms *
+                1000000,
+            0);
     prom_family(out, "pod_cpu_usage_seconds_total", PROM_COUNTER,
                 "Cumulative cpu time consumed by the pod in core-seconds");
     for (size_t i = 0; i < t->len; i++)
@@ -154,16 +158,14 @@ static void label_cadvisor(struct table *t)
     for (size_t i = 0; i < t->len; i++) {
         const struct usage *usage = t->rows[i].usage;
         const struct pod_spec *spec = usage->pod->spec;
-        const char *id = usage->pod->containers[0].id;
+        const struct container_spec *c = pod_container(spec, usage->container);
+        const char *id = usage->pod->containers[usage->container].id;
         char path[128];
         char sandbox[128];
         const struct prom_label container[] = {
-            {"container", spec->containers[0].name},
-            {"id", str_fmt(path, sizeof(path), "/unikubelet/%s", id)},
-            {"image", spec->containers[0].image},
-            {"name", id},
-            {"namespace", spec->ns},
-            {"pod", spec->name},
+            {"container", c->name},  {"id", str_fmt(path, sizeof(path), "/unikubelet/%s", id)},
+            {"image", c->image},     {"name", id},
+            {"namespace", spec->ns}, {"pod", spec->name},
         };
         const struct prom_label pod[] = {
             {"container", ""},
@@ -268,7 +270,8 @@ static const struct {
 
 static uint64_t gauge_value(const struct row *row, enum gauge gauge)
 {
-    const struct resources *r = &row->usage->pod->spec->containers[0].resources;
+    const struct resources *r =
+        &pod_container(row->usage->pod->spec, row->usage->container)->resources;
 
     switch (gauge) {
     case GAUGE_USAGE:
@@ -280,7 +283,7 @@ static uint64_t gauge_value(const struct row *row, enum gauge gauge)
     case GAUGE_LAST_SEEN:
         return (uint64_t)row->usage->stats->sampled_ms / 1000;
     case GAUGE_START:
-        return (uint64_t)row->usage->pod->containers[0].started_ms / 1000;
+        return (uint64_t)row->usage->pod->containers[row->usage->container].started_ms / 1000;
     case GAUGE_MEMORY_LIMIT:
         return r->memory_limit_bytes > 0 ? (uint64_t)r->memory_limit_bytes : 0;
     case GAUGE_CPU_QUOTA:
@@ -294,7 +297,8 @@ static uint64_t gauge_value(const struct row *row, enum gauge gauge)
 /* Whether the machine has such a value at all: no limit is no sample. */
 static bool gauge_known(const struct row *row, enum gauge gauge)
 {
-    const struct resources *r = &row->usage->pod->spec->containers[0].resources;
+    const struct resources *r =
+        &pod_container(row->usage->pod->spec, row->usage->container)->resources;
 
     if (gauge == GAUGE_RSS)
         return row->has_process;

@@ -29,7 +29,7 @@ static void count_pod(void *userdata, struct pod *pod)
     if (str_empty(pod->spec->name))
         return;
     census->phases[pod_phase(pod->spec, &pod->obs, refusal)]++;
-    census->machines[pod->containers[0].machine]++;
+    census->machines[pod->containers[pod_active(pod)].machine]++;
 }
 
 /* One sample with one label. */

@@ -14,11 +14,11 @@ static void add_pod(void *userdata, struct pod *pod)
 {
     struct listing *list = userdata;
     struct pod_look look;
-    const char *names[STATUS_CONTAINERS_MAX];
+    const char *names[POD_MACHINES_MAX];
 
     if (str_empty(pod->spec->name))
         return; /* an orphan that only a directory tells of */
-    for (size_t i = 0; i < STATUS_CONTAINERS_MAX; i++)
+    for (size_t i = 0; i < pod->obs.containers_len; i++)
         names[i] = pod->image_names[i];
     reconcile_status(list->reconcile, pod, &look);
     codec_pods_add(&list->w, pod->spec, &look.status, names);
@@ -28,8 +28,10 @@ static void add_running(void *userdata, struct pod *pod)
 {
     struct listing *list = userdata;
 
-    if (pod->containers[0].machine == MACHINE_RUNNING && !str_empty(pod->spec->name))
-        codec_pods_add_running(&list->w, pod->spec, pod->obs.containers_len);
+    size_t active = pod_active(pod);
+
+    if (pod->containers[active].machine == MACHINE_RUNNING && !str_empty(pod->spec->name))
+        codec_pods_add_running(&list->w, pod->spec, pod_container(pod->spec, active));
 }
 
 static void reply_list(struct endpoints *endpoints, struct server_request *request,

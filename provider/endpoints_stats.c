@@ -121,7 +121,7 @@ static void add_pod(const struct agent *agent, const struct usage *usage, const 
                     bool brief, struct json_writer *w)
 {
     const struct stats *stats = usage->stats;
-    const struct container_spec *c = &usage->pod->spec->containers[0];
+    const struct container_spec *c = pod_container(usage->pod->spec, usage->container);
     struct stats_process process = {0};
     struct stats_link links[LINKS_MAX];
     struct stat_link tap;
@@ -132,7 +132,7 @@ static void add_pod(const struct agent *agent, const struct usage *usage, const 
         .uid = usage->pod->spec->uid,
         .started_ms = usage->pod->obs.start_ms,
         .container = c->name,
-        .container_started_ms = usage->pod->containers[0].started_ms,
+        .container_started_ms = usage->pod->containers[usage->container].started_ms,
         .cpu = {stats->sampled_ms, stats->cpu_rate.known, stats->cpu_rate.rate,
                 usage_cpu_ns(usage)},
         .memory = {.time_ms = stats->sampled_ms,

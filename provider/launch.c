@@ -27,7 +27,7 @@ char *machine_log_path(const struct agent *agent, const struct pod_spec *spec, s
                        uint32_t attempt)
 {
     char *dir = machine_log_dir(agent, spec);
-    char *path = xasprintf("%s/%s/%u.log", dir, spec->containers[container].name, attempt);
+    char *path = xasprintf("%s/%s/%u.log", dir, pod_container(spec, container)->name, attempt);
     free(dir);
     return path;
 }
@@ -100,8 +100,8 @@ static int resolve(const struct machine *m, const struct pod *pod, struct arena 
         .image_cmd_len = image->cmd_len,
     };
     char text[ERR_TEXT_MAX];
-    int result = env_resolve(pod->spec, &pod->spec->containers[0], &facts, alloc_from_arena, arena,
-                             ret, text, sizeof(text));
+    int result = env_resolve(pod->spec, pod_container(pod->spec, m->container), &facts,
+                             alloc_from_arena, arena, ret, text, sizeof(text));
     return result < 0 ? err_spec(err, result, "%s", text) : 0;
 }
 
@@ -139,7 +139,7 @@ static int write_cmdline(const struct machine *m, const struct pod *pod,
         dns_fill(&m->agent->config, &m->agent->host->dns, pod->spec, arena, &net);
     }
     struct guest_input input = {
-        .name = pod->spec->containers[0].name,
+        .name = pod_container(pod->spec, m->container)->name,
         .net = &net,
         .env = pairs,
         .env_len = env.env_len,
@@ -157,21 +157,24 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
                  const char *cmdline, const struct instance_ops *ops, struct err *err)
 {
     struct agent *agent = m->agent;
-    const struct container_spec *c = &pod->spec->containers[0];
+    const struct container_spec *c = pod_container(pod->spec, m->container);
+    uint32_t attempt = pod->containers[m->container].attempt;
     uint32_t memory_mib = guest_memory_mib(agent, &c->resources, guest);
+    char path[64];
     if (memory_mib < guest->memory_mib_min)
         return err_spec(err, -EINVAL,
-                        "spec.containers[0].resources.limits.memory: %u MiB are too few for a %s "
-                        "guest; give it at least %uMi",
-                        memory_mib, guest->kind, guest->memory_mib_min);
+                        "%s.resources.limits.memory: %u MiB are too few for a %s guest; give it "
+                        "at least %uMi",
+                        pod_container_path(pod->spec, m->container, path, sizeof(path)), memory_mib,
+                        guest->kind, guest->memory_mib_min);
     char name[80];
     str_fmt(name, sizeof(name), "unik-%s", pod->spec->uid);
-    char *log_path = machine_log_path(agent, pod->spec, 0, pod->containers[0].attempt);
+    char *log_path = machine_log_path(agent, pod->spec, m->container, attempt);
     struct instance_spec spec = {
         .id = m->id,
         .pod_uid = pod->spec->uid,
         .container = c->name,
-        .attempt = pod->containers[0].attempt,
+        .attempt = attempt,
         .netns = m->net_up ? m->net.netns : NULL,
         .log_path = log_path,
         .guest = guest,
@@ -201,15 +204,20 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
 int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
                    struct err *err)
 {
-    if (!m->image && pod->image_names[0][0])
-        m->image =
-            image_find(m->agent->images, pod->image_names[0], pod->containers[0].image_digest);
+    if (m->image_of != m->container) {
+        image_unref(m->image); /* of the container before */
+        m->image = NULL;
+        m->image_of = m->container;
+    }
+    if (!m->image && pod->image_names[m->container][0])
+        m->image = image_find(m->agent->images, pod->image_names[m->container],
+                              pod->containers[m->container].image_digest);
     if (!m->image)
         return err_set(err, -ENOENT, "the image's files are not on this host any more");
     const struct guest_ops *guest = guest_find(m->image->guest_kind);
     if (!guest)
         return err_spec(err, -ENOTSUP, "image \"%s\" is for %s guests, which are not supported",
-                        pod->spec->containers[0].image, m->image->guest_kind);
+                        pod_container(pod->spec, m->container)->image, m->image->guest_kind);
     struct arena *arena = arena_new(4096);
     struct buf cmdline = BUF_INIT(CMDLINE_MAX);
     int result = write_cmdline(m, pod, guest, arena, &cmdline, err);

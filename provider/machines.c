@@ -130,10 +130,11 @@ static void on_pulled(void *userdata, const struct image_result *result)
     if (result->image) {
         image_unref(m->image);
         m->image = result->image;
+        m->image_of = m->pull_of;
         answer.digest = m->image->digest;
         answer.name = m->image->name;
     }
-    reconcile_pulled(m->agent->reconcile, m->uid, 0, &answer);
+    reconcile_pulled(m->agent->reconcile, m->uid, m->pull_of, &answer);
 }
 
 static void world_pull(void *world, struct pod *pod, uint32_t container)
@@ -145,9 +146,10 @@ static void world_pull(void *world, struct pod *pod, uint32_t container)
     };
     struct agent *agent = world;
     struct machine *m = machine_of(agent, pod);
-    const struct container_spec *c = &pod->spec->containers[container];
+    const struct container_spec *c = pod_container(pod->spec, container);
     if (m->pull)
         image_pull_cancel(m->pull);
+    m->pull_of = container;
     if (c->pull_policy == PULL_ALWAYS ||
         (c->pull_policy == PULL_IF_NOT_PRESENT && !image_present(agent->images, c->image)))
         agent_event(agent, pod, (int)container, false, "Pulling", "Pulling image \"%s\"", c->image);
@@ -255,7 +257,7 @@ static void count_running(struct machine *m, int64_t started_unix_ms)
         metrics->adopted++;
         return;
     }
-    uint32_t attempt = pod->containers[0].attempt;
+    uint32_t attempt = pod->containers[m->container].attempt;
     metrics->machines_started++;
     metrics->restarts += attempt > 0;
     metrics->pods_started += attempt == 0;
@@ -271,7 +273,7 @@ static void on_running(void *userdata, int64_t started_unix_ms)
 {
     struct machine *m = userdata;
     count_running(m, started_unix_ms);
-    reconcile_running(m->agent->reconcile, m->uid, 0, m->id, started_unix_ms);
+    reconcile_running(m->agent->reconcile, m->uid, m->container, m->id, started_unix_ms);
 }
 
 static void on_failed(void *userdata, const struct err *err)
@@ -280,8 +282,8 @@ static void on_failed(void *userdata, const struct err *err)
     instance_release(m->instance);
     m->instance = NULL;
     metrics_operation(metrics_of(m->agent), OPERATION_START_CONTAINER, m->launched_ns, true);
-    reconcile_start_failed(m->agent->reconcile, m->uid, 0, m->id, "RunContainerError", err->text,
-                           err->kind == ERR_SPEC);
+    reconcile_start_failed(m->agent->reconcile, m->uid, m->container, m->id, "RunContainerError",
+                           err->text, err->kind == ERR_SPEC);
 }
 
 static void on_exit_(void *userdata, const struct instance_end *end)
@@ -306,7 +308,7 @@ static void on_exit_(void *userdata, const struct instance_end *end)
     }
     instance_release(m->instance);
     m->instance = NULL;
-    reconcile_exited(m->agent->reconcile, m->uid, 0, &exit);
+    reconcile_exited(m->agent->reconcile, m->uid, m->container, &exit);
     endpoints_container_ended(m->agent->endpoints, m->uid);
 }
 
@@ -319,7 +321,7 @@ static void on_lost(void *userdata)
     stats_close(m->stats);
     if (metrics)
         metrics->lost++;
-    reconcile_lost(m->agent->reconcile, m->uid, 0, m->id);
+    reconcile_lost(m->agent->reconcile, m->uid, m->container, m->id);
     endpoints_container_ended(m->agent->endpoints, m->uid);
 }
 
@@ -344,6 +346,7 @@ static void world_launch(void *world, struct pod *pod, uint32_t container, const
     struct machine *m = machine_of(agent, pod);
     struct err err = {0};
     str_copy(m->id, sizeof(m->id), id);
+    m->container = container;
     m->launched_ns = clock_mono_ns();
     int result = machine_launch(m, pod, &instance_callbacks, &err);
     if (result == 0)

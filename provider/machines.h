@@ -15,19 +15,22 @@ struct machine {
     struct agent *agent;
     char *uid;
     struct image_pull *pull;
+    uint32_t pull_of; /* the container whose image is being pulled */
     struct image *image;
+    uint32_t image_of;
     struct network_result net;
     bool net_up;
     struct instance *instance;
     uint64_t launched_ns;     /* mono; 0: adopted, or running already */
     struct stats *stats;      /* NULL until somebody asks; see usage.c */
+    uint32_t container;       /* whose instance it is: one at a time, see pod_active */
     char id[OBSERVED_ID_MAX]; /* of the instance, current or last */
 };
 
 /* Makes it when there is none. */
 struct machine *machine_of(struct agent *agent, struct pod *pod);
 const struct instance_ops *machine_callbacks(void);
-/* launch.c: starts m->id; 0, or negative with the sentence for the Pod's owner. */
+/* launch.c: starts m->id for m->container; 0, or negative with the sentence for the Pod's owner. */
 int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
                    struct err *err);
 /* <log_dir>/<ns>_<name>_<uid>; malloc'd. */

@@ -23,9 +23,8 @@ struct pod {
     const struct pod_spec *spec;
     enum pod_origin origin;
     struct pod_observed obs;
-    struct container_observed containers[STATUS_CONTAINERS_MAX];
-    char image_names[STATUS_CONTAINERS_MAX]
-                    [POD_IMAGE_NAME_MAX]; /* repository, for imageID [saved] */
+    struct container_observed *containers;   /* obs.containers: obs.containers_len of them */
+    char (*image_names)[POD_IMAGE_NAME_MAX]; /* of each, its repository, for imageID [saved] */
     bool refused;
     struct refusal *refusal; /* when refused; rare, so not in every Pod's memory */
     bool refusal_told;       /* its event was posted */
@@ -56,6 +55,18 @@ struct pod {
 
     void *machine; /* the world's own data for this Pod, or NULL */
 };
+
+/* The container whose machine exists or is being started, 0 when there is none: a Pod has one
+ * machine at a time. */
+static inline size_t pod_active(const struct pod *pod)
+{
+    for (size_t i = 0; i < pod->obs.containers_len; i++) {
+        enum machine_state machine = pod->containers[i].machine;
+        if (machine == MACHINE_STARTING || machine == MACHINE_RUNNING)
+            return i;
+    }
+    return 0;
+}
 
 /* For log lines. */
 static inline struct log_ctx pod_log(const struct pod *pod)

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct reconcile *reconcile_new(const struct reconcile_config *config, const struct world_ops *ops,
                                 void *world)
@@ -37,6 +38,8 @@ static void release(struct pod *pod)
 {
     arena_free(pod->arena);
     free(pod->refusal);
+    free(pod->containers);
+    free(pod->image_names);
     free(pod);
 }
 
@@ -78,14 +81,42 @@ struct pod *pod_insert(struct reconcile *r, struct arena *arena, const struct po
     pod->spec = spec;
     pod->origin = origin;
     pod->deadline_ms = DEADLINE_NONE;
+    size_t len = pod_containers_len(spec);
+    if (len > POD_MACHINES_MAX)
+        len = POD_MACHINES_MAX; /* refused anyhow; see refuse.h */
+    pod->containers = xcalloc(len, sizeof(*pod->containers));
+    pod->image_names = xcalloc(len, sizeof(*pod->image_names));
     observe_init(&pod->obs, spec, pod->containers, &now);
-    if (pod->obs.containers_len > STATUS_CONTAINERS_MAX)
-        pod->obs.containers_len = STATUS_CONTAINERS_MAX; /* refused anyhow; see refuse.h */
     map_set(r->by_uid, spec->uid, pod);
     char *key = name_key(spec);
     map_set(r->by_name, key, pod);
     free(key);
     return pod;
+}
+
+void pod_fit(struct pod *pod, const struct pod_spec *spec)
+{
+    struct container_observed *old = pod->containers;
+    char(*old_names)[POD_IMAGE_NAME_MAX] = pod->image_names;
+    size_t old_len = pod->obs.containers_len, len = pod_containers_len(spec);
+    if (len > POD_MACHINES_MAX)
+        len = POD_MACHINES_MAX;
+    pod->containers = xcalloc(len, sizeof(*pod->containers));
+    pod->image_names = xcalloc(len, sizeof(*pod->image_names));
+    for (size_t i = 0; i < old_len; i++) {
+        size_t to;
+        if (!pod_find_container(spec, pod_container(pod->spec, i)->name, &to) || to >= len)
+            to =
+                i; /* it was found without a name, or names nothing: its machine must not be lost */
+        if (to >= len)
+            continue;
+        pod->containers[to] = old[i];
+        memcpy(pod->image_names[to], old_names[i], POD_IMAGE_NAME_MAX);
+    }
+    pod->obs.containers = pod->containers;
+    pod->obs.containers_len = len;
+    free(old);
+    free(old_names);
 }
 
 void pod_free(struct reconcile *r, struct pod *pod)

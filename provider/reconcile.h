@@ -136,6 +136,6 @@ void reconcile_each(struct reconcile *r, void (*each)(void *userdata, struct pod
 struct pod_look {
     struct pod_status status;
     struct pod_observed obs; /* copies: looking must not change what was observed */
-    struct container_observed containers[STATUS_CONTAINERS_MAX];
+    struct container_observed containers[POD_MACHINES_MAX];
 };
 void reconcile_status(struct reconcile *r, const struct pod *pod, struct pod_look *ret);

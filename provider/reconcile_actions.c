@@ -45,7 +45,7 @@ static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
 static void tell_killing(struct reconcile *r, struct pod *pod, uint32_t index)
 {
     const struct container_observed *c = &pod->obs.containers[index];
-    const struct container_spec *spec = &pod->spec->containers[index];
+    const struct container_spec *spec = pod_container(pod->spec, index);
     if (c->stop_sent || c->kill_sent || pod->obs.gone)
         return;
     if (!pod->spec->deletion_ms && container_changed(spec, c))
@@ -70,7 +70,7 @@ static void act_stop(struct reconcile *r, struct pod *pod, const struct action *
             pod_event(r, pod, (int)action->container, false, "NoGracefulStop",
                       "The guest of container %s has no channel for a stop request; "
                       "its machine is ended at once",
-                      pod->spec->containers[action->container].name);
+                      pod_container(pod->spec, action->container)->name);
     }
 }
 
@@ -79,7 +79,7 @@ bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action)
     switch (action->kind) {
     case ACTION_PULL:
         observe_image_pulling(&pod->obs.containers[action->container],
-                              pod->spec->containers[action->container].image);
+                              pod_container(pod->spec, action->container)->image);
         r->ops->pull(r->world, pod, action->container);
         break;
     case ACTION_NET_ADD:
@@ -122,17 +122,21 @@ bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action)
 /* Back-offs are told once each, when they first show in the status. */
 static void tell_backoff(struct reconcile *r, struct pod *pod, const struct pod_status *status)
 {
-    if (status->containers_len == 0 || status->containers[0].state != STATE_WAITING)
+    size_t i = 0, init;
+    if (pod_find_init(pod->spec, &pod->obs, &init))
+        i = init;
+    if (i >= status->containers_len + status->inits_len ||
+        status->containers[i].state != STATE_WAITING)
         return;
-    const struct container_spec *c = &pod->spec->containers[0];
-    const char *reason = status->containers[0].reason;
+    const struct container_spec *c = pod_container(pod->spec, i);
+    const char *reason = status->containers[i].reason;
     if (str_eq(reason, "ImagePullBackOff") && pod->told != TOLD_PULL_BACKOFF) {
         pod->told = TOLD_PULL_BACKOFF;
-        pod_event(r, pod, 0, false, "BackOff", "Back-off pulling image \"%s\"", c->image);
-        pod_event(r, pod, 0, true, "Failed", "Error: ImagePullBackOff");
+        pod_event(r, pod, (int)i, false, "BackOff", "Back-off pulling image \"%s\"", c->image);
+        pod_event(r, pod, (int)i, true, "Failed", "Error: ImagePullBackOff");
     } else if (str_eq(reason, "CrashLoopBackOff") && pod->told != TOLD_CRASH_BACKOFF) {
         pod->told = TOLD_CRASH_BACKOFF;
-        pod_event(r, pod, 0, true, "BackOff",
+        pod_event(r, pod, (int)i, true, "BackOff",
                   "Back-off restarting failed container %s in pod %s_%s(%s)", c->name,
                   pod->spec->name, pod->spec->ns, pod->spec->uid);
     }
@@ -176,7 +180,7 @@ static bool find_ready(const struct pod_status *status)
  * better than "creating" for a Pod that runs. */
 static bool is_unknown(struct reconcile *r, struct pod *pod)
 {
-    if (pod->adopting && pod->containers[0].machine != MACHINE_STARTING) {
+    if (pod->adopting && pod->containers[pod_active(pod)].machine != MACHINE_STARTING) {
         pod->adopting = false;
         r->adopting--;
     }
@@ -204,8 +208,8 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
         pod->obs.terminal_acked = true;
         return;
     }
-    const char *names[STATUS_CONTAINERS_MAX];
-    for (size_t i = 0; i < STATUS_CONTAINERS_MAX; i++)
+    const char *names[POD_MACHINES_MAX];
+    for (size_t i = 0; i < pod->obs.containers_len; i++)
         names[i] = pod->image_names[i];
     buf_reset(&r->patch);
     codec_pod_status(pod->spec, &status, names, &r->patch);

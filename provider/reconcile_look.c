@@ -20,7 +20,7 @@ void reconcile_status(struct reconcile *r, const struct pod *pod, struct pod_loo
     struct now now = r->ops->now(r->world);
 
     ret->obs = pod->obs;
-    memcpy(ret->containers, pod->containers, sizeof(ret->containers));
+    memcpy(ret->containers, pod->containers, pod->obs.containers_len * sizeof(ret->containers[0]));
     ret->obs.containers = ret->containers;
     pod_status(pod->spec, &ret->obs, pod->refused ? pod->refusal : NULL, r->host_ip, &now,
                &ret->status);

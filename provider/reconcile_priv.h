@@ -6,10 +6,10 @@
 
 struct map;
 
-#define PATCH_MAX (256 * 1024) /* a status patch; texts in it are all bounded */
-#define RECORD_MAX (64 * 1024) /* a state record; the same */
-#define STEP_ROUNDS_MAX 8      /* steps of one Pod in a turn: each makes progress or ends it */
-#define PATCH_BACKOFF_MS 500u  /* first pause after a failed status PATCH, doubling ... */
+#define PATCH_MAX (256 * 1024)  /* a status patch; texts in it are all bounded */
+#define RECORD_MAX (256 * 1024) /* a state record; the same */
+#define STEP_ROUNDS_MAX 8       /* steps of one Pod in a turn: each makes progress or ends it */
+#define PATCH_BACKOFF_MS 500u   /* first pause after a failed status PATCH, doubling ... */
 #define PATCH_BACKOFF_MS_MAX 10000u
 #define REFUSED_MS 10000u /* pause after a status that was refused for good, doubling ... */
 #define REFUSED_MS_MAX 300000u
@@ -40,6 +40,9 @@ void pod_dirty(struct reconcile *r, struct pod *pod);
 struct pod *pod_insert(struct reconcile *r, struct arena *arena, const struct pod_spec *spec,
                        enum pod_origin origin);
 void pod_free(struct reconcile *r, struct pod *pod);
+/* Before pod->spec becomes spec, and that one's containers may be others than those that a record
+ * or a directory told of: what was observed stays with the container's name. */
+void pod_fit(struct pod *pod, const struct pod_spec *spec);
 /* Writes the Pod's record; 0 or negative errno. */
 int pod_save(struct reconcile *r, struct pod *pod);
 /* Carries one action out; false when the Pod is no more. */
@@ -54,8 +57,8 @@ void record_encode(const struct pod *pod, struct buf *out);
 struct record {
     const struct pod_spec *spec;
     struct pod_observed obs;
-    struct container_observed containers[STATUS_CONTAINERS_MAX];
-    char image_names[STATUS_CONTAINERS_MAX][POD_IMAGE_NAME_MAX];
+    struct container_observed containers[POD_MACHINES_MAX];
+    char image_names[POD_MACHINES_MAX][POD_IMAGE_NAME_MAX];
 };
 int record_decode(const char *data, size_t len, bool same_boot, struct arena *arena,
                   struct record *ret);

@@ -24,9 +24,11 @@ int reconcile_restore(struct reconcile *r, const char *uid, const char *data, si
     }
     struct pod *pod = pod_insert(r, arena, record.spec, POD_FROM_STATE);
     pod->obs = record.obs;
-    memcpy(pod->containers, record.containers, sizeof(pod->containers));
-    memcpy(pod->image_names, record.image_names, sizeof(pod->image_names));
     pod->obs.containers = pod->containers;
+    for (size_t i = 0; i < pod->obs.containers_len; i++) {
+        pod->containers[i] = record.containers[i];
+        memcpy(pod->image_names[i], record.image_names[i], POD_IMAGE_NAME_MAX);
+    }
     pod->same_boot = same_boot;
     return 0;
 }
@@ -49,7 +51,10 @@ void reconcile_restore_bare(struct reconcile *r, const char *uid, const char *co
         pod = pod_insert(r, arena, spec, POD_FROM_STATE);
         pod->same_boot = true;
     }
-    struct container_observed *c = &pod->containers[0];
+    size_t index = 0;
+    if (container)
+        (void)pod_find_container(pod->spec, container, &index);
+    struct container_observed *c = &pod->containers[index];
     if (id && str_empty(c->id)) {
         observe_starting(c, id);
         c->attempt = attempt;
@@ -74,7 +79,8 @@ void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const
     struct now now = r->ops->now(r->world);
     for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);) {
         struct pod *pod = value;
-        struct container_observed *c = &pod->containers[0];
+        size_t i = pod_active(pod);
+        struct container_observed *c = &pod->containers[i];
         if (c->machine != MACHINE_STARTING)
             continue;
         if (found(userdata, c->id)) {
@@ -85,7 +91,7 @@ void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const
         if (pod->same_boot)
             c->machine = MACHINE_NONE; /* the agent ended between the record and the launch */
         else
-            observe_lost(c, &pod->spec->containers[0], &now);
+            observe_lost(c, pod_container(pod->spec, i), &now);
     }
     r->adopted = r->adopting;
     r->restored_ms = now.mono_ms;
@@ -105,7 +111,8 @@ static void seed_from_api(struct pod *pod)
     /* Also of one found without a record, whose start we could only guess. */
     if (spec->api_start_ms)
         pod->obs.start_ms = spec->api_start_ms;
-    observe_api_restarts(&pod->containers[0], spec->api_restart_count);
+    for (size_t i = 0; i < pod->obs.containers_len; i++)
+        observe_api_restarts(&pod->containers[i], pod_container(spec, i)->api_restart_count);
     for (int i = 0; i < _COND_MAX; i++) {
         if (pod->obs.conditions[i].known || !spec->api_conditions[i].known)
             continue;
@@ -136,6 +143,8 @@ void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_sp
         bool changed = pod->spec->generation != spec->generation;
         struct arena *old = pod->arena;
         bool renamed = pod->origin == POD_FROM_STATE;
+        if (renamed || pod_containers_len(pod->spec) != pod_containers_len(spec))
+            pod_fit(pod, spec);
         pod->arena = arena;
         pod->spec = spec;
         arena_free(old);
@@ -216,7 +225,7 @@ void reconcile_pulled(struct reconcile *r, const char *uid, uint32_t container,
     if (!pod || container >= pod->obs.containers_len)
         return;
     struct container_observed *c = &pod->obs.containers[container];
-    const char *image = pod->spec->containers[container].image;
+    const char *image = pod_container(pod->spec, container)->image;
     if (result->result == 0) {
         observe_image_ready(c, result->digest);
         str_copy(pod->image_names[container], POD_IMAGE_NAME_MAX, result->name);
@@ -301,25 +310,27 @@ void reconcile_prepare_again(struct reconcile *r, const char *uid)
     pod_dirty(r, pod);
 }
 
-/* The Pod's container when the answer is about its current attempt, else NULL. */
-static struct container_observed *current(struct reconcile *r, const char *uid, uint32_t container,
-                                          const char *id, struct pod **ret_pod)
+/* The Pod's container when the answer is about its current attempt, else NULL. Found by the id: the
+ * number may be from before the API's word on a Pod that only a directory told of. */
+static struct container_observed *current(struct reconcile *r, const char *uid, const char *id,
+                                          struct pod **ret_pod, uint32_t *ret_container)
 {
     struct pod *pod = map_get(r->by_uid, uid);
-    if (!pod || container >= pod->obs.containers_len)
-        return NULL;
-    struct container_observed *c = &pod->obs.containers[container];
-    if (!str_eq(c->id, id))
-        return NULL;
-    *ret_pod = pod;
-    return c;
+    for (size_t i = 0; pod && i < pod->obs.containers_len; i++) {
+        if (!str_eq(pod->containers[i].id, id))
+            continue;
+        *ret_pod = pod;
+        *ret_container = (uint32_t)i;
+        return &pod->containers[i];
+    }
+    return NULL;
 }
 
 void reconcile_running(struct reconcile *r, const char *uid, uint32_t container, const char *id,
                        int64_t started_unix_ms)
 {
     struct pod *pod;
-    struct container_observed *c = current(r, uid, container, id, &pod);
+    struct container_observed *c = current(r, uid, id, &pod, &container);
     if (!c || c->machine != MACHINE_STARTING)
         return;
     observe_running(c, started_unix_ms);
@@ -334,7 +345,7 @@ void reconcile_start_failed(struct reconcile *r, const char *uid, uint32_t conta
                             const char *id, const char *reason, const char *error, bool spec_error)
 {
     struct pod *pod;
-    struct container_observed *c = current(r, uid, container, id, &pod);
+    struct container_observed *c = current(r, uid, id, &pod, &container);
     if (!c || c->machine != MACHINE_STARTING)
         return;
     struct now now = r->ops->now(r->world);
@@ -348,11 +359,11 @@ void reconcile_exited(struct reconcile *r, const char *uid, uint32_t container,
                       const struct machine_exit *exit)
 {
     struct pod *pod;
-    struct container_observed *c = current(r, uid, container, exit->id, &pod);
+    struct container_observed *c = current(r, uid, exit->id, &pod, &container);
     if (!c || (c->machine != MACHINE_RUNNING && c->machine != MACHINE_STARTING))
         return;
     struct now now = r->ops->now(r->world);
-    observe_exit(c, &pod->spec->containers[container], exit, &now);
+    observe_exit(c, pod_container(pod->spec, container), exit, &now);
     if (pod_save(r, pod) == 0)
         r->ops->put_away(r->world, pod, container, c->exit.id);
     pod_dirty(r, pod);
@@ -361,11 +372,11 @@ void reconcile_exited(struct reconcile *r, const char *uid, uint32_t container,
 void reconcile_lost(struct reconcile *r, const char *uid, uint32_t container, const char *id)
 {
     struct pod *pod;
-    struct container_observed *c = current(r, uid, container, id, &pod);
+    struct container_observed *c = current(r, uid, id, &pod, &container);
     if (!c || (c->machine != MACHINE_RUNNING && c->machine != MACHINE_STARTING))
         return;
     struct now now = r->ops->now(r->world);
-    observe_lost(c, &pod->spec->containers[container], &now);
+    observe_lost(c, pod_container(pod->spec, container), &now);
     if (pod_save(r, pod) == 0)
         r->ops->put_away(r->world, pod, container, id);
     pod_dirty(r, pod);

@@ -34,7 +34,7 @@ static void encode_container(struct json_writer *w, const struct pod *pod, size_
 {
     const struct container_observed *c = &pod->containers[i];
     jw_begin_object(w, NULL);
-    jw_string(w, "name", i < pod->spec->containers_len ? pod->spec->containers[i].name : "");
+    jw_string(w, "name", pod_container(pod->spec, i)->name);
     jw_string(w, "image", pod->image_names[i]);
     jw_string(w, "digest", c->image_digest);
     jw_string(w, "id", c->id);
@@ -51,8 +51,19 @@ static void encode_container(struct json_writer *w, const struct pod *pod, size_
     jw_end_object(w);
 }
 
+static void encode_containers(struct json_writer *w, const char *key, const struct pod *pod,
+                              size_t first, size_t end)
+{
+    jw_begin_array(w, key);
+    for (size_t i = first; i < end; i++)
+        encode_container(w, pod, i);
+    jw_end_array(w);
+}
+
 void record_encode(const struct pod *pod, struct buf *out)
 {
+    size_t regular = pod->spec->containers_len < pod->obs.containers_len ? pod->spec->containers_len
+                                                                         : pod->obs.containers_len;
     struct json_writer w = JSON_WRITER(out);
     jw_begin_object(&w, NULL);
     jw_int(&w, "version", RECORD_VERSION);
@@ -62,10 +73,9 @@ void record_encode(const struct pod *pod, struct buf *out)
     jw_int(&w, "start", pod->obs.start_ms);
     jw_bool(&w, "stopped", pod->obs.stopped_for_good);
     jw_string(&w, "ip", pod->obs.pod_ip);
-    jw_begin_array(&w, "containers");
-    for (size_t i = 0; i < pod->obs.containers_len; i++)
-        encode_container(&w, pod, i);
-    jw_end_array(&w);
+    encode_containers(&w, "containers", pod, 0, regular);
+    if (pod->obs.containers_len > regular)
+        encode_containers(&w, "initContainers", pod, regular, pod->obs.containers_len);
     jw_end_object(&w);
 }
 
@@ -160,33 +170,59 @@ static bool is_name(const char *text)
     return text && !strchr(text, '/');
 }
 
+/* Names only; NULL and *ret_len 0 when there are none. False: makes no sense. */
+static bool decode_names(const struct json *array, struct arena *arena,
+                         const struct container_spec **ret, size_t *ret_len)
+{
+    *ret = NULL;
+    *ret_len = 0;
+    if (!array)
+        return true;
+    size_t count = json_len(array);
+    if (!json_is_array(array) || count > POD_MACHINES_MAX)
+        return false;
+    struct container_spec *list = arena_array(arena, count + 1, sizeof(*list));
+    for (const struct json *c = json_first(array); c; c = json_next(c), (*ret_len)++) {
+        const char *name = json_get_string(c, "name");
+        if (!is_name(name) || str_eq(name, ".."))
+            return false;
+        list[*ret_len].name = arena_strdup(arena, name);
+        list[*ret_len].image = "";
+    }
+    *ret = list;
+    return true;
+}
+
 static const struct pod_spec *decode_spec(const struct json *root, struct arena *arena)
 {
     const char *uid = json_get_string(root, "uid");
     const char *ns = json_get_string(root, "namespace");
     const char *name = json_get_string(root, "name");
-    const struct json *containers = json_get(root, "containers");
-    size_t count = json_len(containers);
-    if (str_empty(uid) || !is_name(uid) || !is_name(ns) || !is_name(name) ||
-        !json_is_array(containers) || count == 0 || count > STATUS_CONTAINERS_MAX)
+    if (str_empty(uid) || !is_name(uid) || !is_name(ns) || !is_name(name))
         return NULL;
     struct pod_spec *spec = arena_alloc(arena, sizeof(*spec));
-    struct container_spec *list = arena_array(arena, count, sizeof(*list));
-    size_t i = 0;
-    for (const struct json *c = json_first(containers); c; c = json_next(c), i++) {
-        const char *container = json_get_string(c, "name");
-        if (!is_name(container) || str_eq(container, ".."))
-            return NULL;
-        list[i].name = arena_strdup(arena, container);
-        list[i].image = "";
-    }
+    if (!decode_names(json_get(root, "containers"), arena, &spec->containers,
+                      &spec->containers_len) ||
+        !decode_names(json_get(root, "initContainers"), arena, &spec->init_containers,
+                      &spec->init_containers_len) ||
+        spec->containers_len == 0 || pod_containers_len(spec) > POD_MACHINES_MAX)
+        return NULL;
     spec->uid = arena_strdup(arena, uid);
     spec->ns = arena_strdup(arena, ns);
     spec->name = arena_strdup(arena, name);
     spec->resource_version = spec->node_name = spec->dns_policy = "";
-    spec->containers = list;
-    spec->containers_len = count;
     return spec;
+}
+
+/* first: the number of the array's first container. */
+static void decode_containers(struct reader *r, const struct json *array, bool same_boot,
+                              size_t first, struct record *ret)
+{
+    size_t i = first;
+    for (const struct json *c = json_first(array); c; c = json_next(c), i++) {
+        decode_machine(r, c, same_boot, &ret->containers[i]);
+        get_text(r, c, "image", ret->image_names[i], sizeof(ret->image_names[i]));
+    }
 }
 
 static int decode(const struct json *root, bool same_boot, struct arena *arena, struct record *ret)
@@ -197,17 +233,14 @@ static int decode(const struct json *root, bool same_boot, struct arena *arena, 
         spec = decode_spec(root, arena);
     if (!spec)
         return -EBADMSG;
-    *ret = (struct record){.spec = spec};
-    ret->obs.containers_len = spec->containers_len;
+    memset(ret, 0, sizeof(*ret));
+    ret->spec = spec;
+    ret->obs.containers_len = pod_containers_len(spec);
     ret->obs.start_ms = get_int(&r, root, "start", 0, TIME_MAX);
     ret->obs.stopped_for_good = get_bool(&r, root, "stopped");
     get_text(&r, root, "ip", ret->obs.pod_ip, sizeof(ret->obs.pod_ip));
-    size_t i = 0;
-    const struct json *c = json_first(json_get(root, "containers"));
-    for (; c; c = json_next(c), i++) {
-        decode_machine(&r, c, same_boot, &ret->containers[i]);
-        get_text(&r, c, "image", ret->image_names[i], sizeof(ret->image_names[i]));
-    }
+    decode_containers(&r, json_get(root, "containers"), same_boot, 0, ret);
+    decode_containers(&r, json_get(root, "initContainers"), same_boot, spec->containers_len, ret);
     return r.bad ? -EBADMSG : 0;
 }
 

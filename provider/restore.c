@@ -43,9 +43,14 @@ static void restore_instance(struct agent *agent, const struct instance_found *f
     struct machine *m = machine_of(agent, pod);
     if (!agent->network) /* nothing to find: the Pod has what it had */
         reconcile_net_added(agent->reconcile, found->pod_uid, 0, agent->host_ip, NULL);
-    bool current = str_eq(pod->containers[0].id, found->id);
-    bool wanted = current && pod->containers[0].machine == MACHINE_STARTING;
+    size_t active = pod_active(pod);
+    bool current = false;
+    for (size_t i = 0; i < pod->obs.containers_len; i++)
+        current = current || str_eq(pod->containers[i].id, found->id);
+    bool wanted = str_eq(pod->containers[active].id, found->id) &&
+                  pod->containers[active].machine == MACHINE_STARTING;
     if (wanted) {
+        m->container = (uint32_t)active;
         str_copy(m->id, sizeof(m->id), found->id);
         if (instance_adopt(agent->instances, found->id, machine_callbacks(), m, &m->instance,
                            &err) == 0)

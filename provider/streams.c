@@ -43,7 +43,7 @@ static struct pod *find_pod(struct streams *streams, struct server_request *requ
 
 /* Of .../{ns}/{pod}[/{uid}]/{container}. */
 static struct pod *find_container(struct streams *streams, struct server_request *request,
-                                  char *const *segments, size_t len)
+                                  char *const *segments, size_t len, size_t *ret)
 {
     char text[TEXT_MAX];
     if (len != 4 && len != 5) {
@@ -53,7 +53,7 @@ static struct pod *find_container(struct streams *streams, struct server_request
     struct pod *pod = find_pod(streams, request, segments, len == 5 ? segments[3] : NULL);
     if (!pod)
         return NULL;
-    if (pod->obs.containers_len && str_eq(pod->spec->containers[0].name, segments[len - 1]))
+    if (pod_find_container(pod->spec, segments[len - 1], ret) && *ret < pod->obs.containers_len)
         return pod;
     str_fmt(text, sizeof(text), "container \"%s\" not found in pod \"%s\"", segments[len - 1],
             segments[2]);
@@ -73,10 +73,11 @@ void streams_attach(struct streams *streams, struct server_request *request, cha
                     size_t len)
 {
     char text[TEXT_MAX];
-    struct pod *pod = find_container(streams, request, segments, len);
+    size_t index;
+    struct pod *pod = find_container(streams, request, segments, len, &index);
     if (!pod)
         return;
-    if (pod->containers[0].machine == MACHINE_RUNNING) {
+    if (pod->containers[index].machine == MACHINE_RUNNING) {
         log_begin(pod, request, "attach");
         attach_begin(streams, request, pod);
         return;
@@ -91,18 +92,19 @@ void streams_exec(struct streams *streams, struct server_request *request, char 
 {
     char text[TEXT_MAX];
     const char *kind = "unikernel";
-    struct pod *pod = find_container(streams, request, segments, len);
+    size_t index;
+    struct pod *pod = find_container(streams, request, segments, len, &index);
     if (!pod)
         return;
     const struct machine *m = pod->machine;
-    if (m && m->image && m->image->guest_kind)
+    if (m && m->image && m->image_of == index && m->image->guest_kind)
         kind = m->image->guest_kind;
     str_fmt(text, sizeof(text),
             "cannot run a command in container \"%s\": its image \"%s\" is a unikernel (guest kind "
             "\"%s\"), a virtual machine in which no process can be started from outside; kubectl "
             "attach reaches its serial console, kubectl port-forward its ports, kubectl logs its "
             "output",
-            segments[len - 1], pod->spec->containers[0].image, kind);
+            segments[len - 1], pod_container(pod->spec, index)->image, kind);
     refuse(request, 501, text);
 }
 
@@ -117,7 +119,7 @@ void streams_forward(struct streams *streams, struct server_request *request, ch
     struct pod *pod = find_pod(streams, request, segments, len == 4 ? segments[3] : NULL);
     if (!pod)
         return;
-    if (pod->obs.pod_ip[0] && pod->containers[0].machine == MACHINE_RUNNING) {
+    if (pod->obs.pod_ip[0] && pod->containers[pod_active(pod)].machine == MACHINE_RUNNING) {
         log_begin(pod, request, "port-forward");
         forward_open(streams, request, pod);
         return;

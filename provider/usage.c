@@ -16,15 +16,17 @@ static void add(void *userdata, struct pod *pod)
 {
     struct gathering *all = userdata;
     struct machine *m = pod->machine;
-    const struct container_observed *c = &pod->containers[0];
+    const struct container_observed *c = &pod->containers[pod_active(pod)];
 
     if (!m || !m->instance || c->machine != MACHINE_RUNNING || str_empty(pod->spec->name))
         return;
     if (!m->stats)
         m->stats = xcalloc(1, sizeof(*m->stats));
     bool known = stats_sample(m->stats, m->instance, m->id, c->started_ms) == 0;
-    all->list[all->len++] =
-        (struct usage){.pod = pod, .instance = m->instance, .stats = known ? m->stats : NULL};
+    all->list[all->len++] = (struct usage){.pod = pod,
+                                           .container = pod_active(pod),
+                                           .instance = m->instance,
+                                           .stats = known ? m->stats : NULL};
 }
 
 static int compare(const void *a, const void *b)

@@ -9,6 +9,7 @@ struct pod;
 
 struct usage {
     const struct pod *pod;
+    size_t container; /* that runs */
     const struct instance *instance;
     const struct stats *stats; /* NULL: it could not be measured */
 };

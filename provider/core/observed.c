@@ -44,14 +44,16 @@ void observe_init(struct pod_observed *obs, const struct pod_spec *spec,
 
     memset(obs, 0, sizeof(*obs));
     obs->containers = containers;
-    obs->containers_len = spec->containers_len;
+    obs->containers_len = pod_containers_len(spec);
+    if (obs->containers_len > POD_MACHINES_MAX)
+        obs->containers_len = POD_MACHINES_MAX;
     obs->start_ms = spec->api_start_ms ? spec->api_start_ms : now->unix_ms;
     /* Its end was reported, maybe by an agent whose state is lost: never run it again, and do not
      * report over what the API server has. */
     obs->stopped_for_good = terminal;
     obs->terminal_acked = terminal;
-    if (spec->containers_len > 0)
-        observe_api_restarts(&containers[0], spec->api_restart_count);
+    for (size_t i = 0; i < obs->containers_len; i++)
+        observe_api_restarts(&containers[i], pod_container(spec, i)->api_restart_count);
 }
 
 void observe_api_restarts(struct container_observed *c, uint32_t count)

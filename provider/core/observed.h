@@ -118,11 +118,18 @@ struct pod_observed {
     bool terminal_acked;          /* the API server has our terminal status */
     struct condition_observed conditions[_COND_MAX];
 
-    struct container_observed *containers; /* spec.containers_len of them, owned by the caller */
-    size_t containers_len;
+    struct container_observed *containers; /* numbered as pod_container does; the caller's */
+    size_t containers_len;                 /* pod_containers_len, POD_MACHINES_MAX at most */
 };
 
-/* Called when a Pod is first seen. containers is a zeroed array owned by the caller. */
+/* Containers of a Pod that are kept track of. One container that stays, until several machines
+ * behind one address are agreed on (design), and init containers, of which people have a handful.
+ * More are refused (refuse.h). */
+#define POD_INITS_MAX 16
+#define POD_MACHINES_MAX (1 + POD_INITS_MAX)
+
+/* Called when a Pod is first seen. containers is a zeroed array owned by the caller, of
+ * pod_containers_len elements, POD_MACHINES_MAX at most. */
 void observe_init(struct pod_observed *obs, const struct pod_spec *spec,
                   struct container_observed *containers, const struct now *now);
 

@@ -93,6 +93,7 @@ enum container_feature {
     CF_HUGEPAGES = 1u << 9,
     CF_EXTENDED_RESOURCES = 1u << 10, /* a resource other than cpu, memory, ephemeral-storage */
     CF_RESOURCE_CLAIMS = 1u << 11,
+    CF_SIDECAR = 1u << 12, /* an init container with restartPolicy Always */
 };
 
 struct container_spec {
@@ -114,7 +115,8 @@ struct container_spec {
     uint32_t features; /* enum container_feature */
     bool stdin_open;
     bool tty;
-    bool log_fallback; /* terminationMessagePolicy: FallbackToLogsOnError */
+    bool log_fallback;          /* terminationMessagePolicy: FallbackToLogsOnError */
+    uint32_t api_restart_count; /* in the Pod's status: a floor when local state was lost */
 };
 
 enum pod_feature {
@@ -176,22 +178,35 @@ struct pod_spec {
 
     const struct container_spec *containers;
     size_t containers_len;
-    const struct container_spec *init_containers;
+    const struct container_spec *init_containers; /* run one after the other, before the others */
     size_t init_containers_len;
     const struct volume *volumes;
     size_t volumes_len;
 
     /* Of the status, only what the agent needs back. */
     enum pod_phase api_phase;
-    int64_t api_start_ms;       /* status.startTime, unix; 0: not set */
-    bool api_scheduled;         /* the scheduler wrote PodScheduled=True */
-    uint32_t api_restart_count; /* of containers[0]: a floor when local state was lost */
+    int64_t api_start_ms; /* status.startTime, unix; 0: not set */
+    bool api_scheduled;   /* the scheduler wrote PodScheduled=True */
     enum qos_class api_qos;
     uint64_t api_hash; /* of all fields that the agent writes: changes when another writes one */
     struct api_condition api_conditions[_COND_MAX];
 };
 
 const char *pod_phase_to_string(enum pod_phase phase); /* "Pending", ... */
+
+/* All containers of a Pod under one number: first spec.containers, then spec.initContainers. It is
+ * the index of observed containers, of actions, and of all calls about a container. */
+size_t pod_containers_len(const struct pod_spec *spec);
+/* i < pod_containers_len. */
+const struct container_spec *pod_container(const struct pod_spec *spec, size_t i);
+bool pod_is_init(const struct pod_spec *spec, size_t i);
+/* False: no container of that name. */
+bool pod_find_container(const struct pod_spec *spec, const char *name, size_t *ret);
+/* "spec.containers[0]" or "spec.initContainers[2]"; returns dst. */
+const char *pod_container_path(const struct pod_spec *spec, size_t i, char *dst, size_t size);
+/* "spec.containers{name}" or "spec.initContainers{name}", as events name it; returns dst. */
+const char *pod_container_field(const struct pod_spec *spec, size_t i, char *dst, size_t size);
+
 const char *protocol_to_string(enum protocol protocol);
 /* The value, or NULL. */
 const char *key_value_find(const struct key_value *pairs, size_t len, const char *key);

@@ -8,11 +8,15 @@
 #include "base/str.h"
 #include "provider/core/quantity.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define HANDLER "unikernel"
 #define PATH_MAX_TEXT 160
+
+#define STRING_OF(x) #x
+#define STRING(x) STRING_OF(x)
 
 struct rule;
 
@@ -27,6 +31,19 @@ struct rule {
     const char *advice;
 };
 
+/* Of container i: "spec.initContainers[1].env[0]". */
+__attribute__((format(printf, 4, 5))) static void
+field_path(char path[PATH_MAX_TEXT], const struct pod_spec *spec, size_t i, const char *fmt, ...)
+{
+    char field[PATH_MAX_TEXT], where[64];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(field, sizeof(field), fmt, args);
+    va_end(args);
+    str_fmt(path, PATH_MAX_TEXT, "%s.%s", pod_container_path(spec, i, where, sizeof(where)), field);
+}
+
 static bool pod_bit(const struct rule *rule, const struct pod_spec *spec,
                     const struct refuse_env *env, char path[PATH_MAX_TEXT])
 {
@@ -39,9 +56,9 @@ static bool container_bit(const struct rule *rule, const struct pod_spec *spec,
                           const struct refuse_env *env, char path[PATH_MAX_TEXT])
 {
     (void)env;
-    for (size_t i = 0; i < spec->containers_len; i++) {
-        if (spec->containers[i].features & rule->bit) {
-            str_fmt(path, PATH_MAX_TEXT, "spec.containers[%zu].%s", i, rule->field);
+    for (size_t i = 0; i < pod_containers_len(spec); i++) {
+        if (pod_container(spec, i)->features & rule->bit) {
+            field_path(path, spec, i, "%s", rule->field);
             return true;
         }
     }
@@ -85,14 +102,12 @@ static bool several_containers(const struct rule *rule, const struct pod_spec *s
     return true;
 }
 
-static bool init_containers(const struct rule *rule, const struct pod_spec *spec,
-                            const struct refuse_env *env, char path[PATH_MAX_TEXT])
+static bool too_many_inits(const struct rule *rule, const struct pod_spec *spec,
+                           const struct refuse_env *env, char path[PATH_MAX_TEXT])
 {
     (void)env;
-    if (spec->init_containers_len == 0)
-        return false;
-    str_fmt(path, PATH_MAX_TEXT, "spec.%s[0] (%s)", rule->field, spec->init_containers[0].name);
-    return true;
+    str_fmt(path, PATH_MAX_TEXT, "spec.%s (%zu)", rule->field, spec->init_containers_len);
+    return spec->init_containers_len > POD_INITS_MAX;
 }
 
 static bool volumes(const struct rule *rule, const struct pod_spec *spec,
@@ -132,15 +147,14 @@ static bool env_sources(const struct rule *rule, const struct pod_spec *spec,
                         const struct refuse_env *env, char path[PATH_MAX_TEXT])
 {
     (void)env;
-    for (size_t i = 0; i < spec->containers_len; i++) {
-        const struct container_spec *c = &spec->containers[i];
+    for (size_t i = 0; i < pod_containers_len(spec); i++) {
+        const struct container_spec *c = pod_container(spec, i);
 
         for (size_t j = 0; j < c->env_len; j++) {
             const char *source = env_source(c->env[j].kind);
 
             if (source) {
-                str_fmt(path, PATH_MAX_TEXT, "spec.containers[%zu].%s[%zu].valueFrom (%s)", i,
-                        rule->field, j, source);
+                field_path(path, spec, i, "%s[%zu].valueFrom (%s)", rule->field, j, source);
                 return true;
             }
         }
@@ -152,9 +166,9 @@ static bool working_dir(const struct rule *rule, const struct pod_spec *spec,
                         const struct refuse_env *env, char path[PATH_MAX_TEXT])
 {
     (void)env;
-    for (size_t i = 0; i < spec->containers_len; i++) {
-        if (!str_empty(spec->containers[i].working_dir)) {
-            str_fmt(path, PATH_MAX_TEXT, "spec.containers[%zu].%s", i, rule->field);
+    for (size_t i = 0; i < pod_containers_len(spec); i++) {
+        if (!str_empty(pod_container(spec, i)->working_dir)) {
+            field_path(path, spec, i, "%s", rule->field);
             return true;
         }
     }
@@ -172,16 +186,15 @@ static bool too_much_memory(const struct rule *rule, const struct pod_spec *spec
 {
     char wanted[QUANTITY_MAX], given[QUANTITY_MAX];
 
-    for (size_t i = 0; i < spec->containers_len; i++) {
-        const struct resources *res = &spec->containers[i].resources;
+    for (size_t i = 0; i < pod_containers_len(spec); i++) {
+        const struct resources *res = &pod_container(spec, i)->resources;
         bool limit = res->memory_limit_bytes >= res->memory_request_bytes;
         int64_t bytes = max_of(res->memory_limit_bytes, res->memory_request_bytes);
 
         if (env->allocatable_memory_bytes > 0 && bytes > env->allocatable_memory_bytes) {
-            str_fmt(path, PATH_MAX_TEXT,
-                    "spec.containers[%zu].resources.%s.%s (%s; the node has %s)", i,
-                    limit ? "limits" : "requests", rule->field, quantity_bytes(wanted, bytes),
-                    quantity_bytes(given, env->allocatable_memory_bytes));
+            field_path(path, spec, i, "resources.%s.%s (%s; the node has %s)",
+                       limit ? "limits" : "requests", rule->field, quantity_bytes(wanted, bytes),
+                       quantity_bytes(given, env->allocatable_memory_bytes));
             return true;
         }
     }
@@ -193,14 +206,13 @@ static bool too_much_cpu(const struct rule *rule, const struct pod_spec *spec,
 {
     char wanted[QUANTITY_MAX], given[QUANTITY_MAX];
 
-    for (size_t i = 0; i < spec->containers_len; i++) {
-        int64_t milli = spec->containers[i].resources.cpu_request_milli;
+    for (size_t i = 0; i < pod_containers_len(spec); i++) {
+        int64_t milli = pod_container(spec, i)->resources.cpu_request_milli;
 
         if (env->allocatable_cpu_milli > 0 && milli > env->allocatable_cpu_milli) {
-            str_fmt(path, PATH_MAX_TEXT,
-                    "spec.containers[%zu].resources.requests.%s (%s; the node has %s)", i,
-                    rule->field, quantity_cpu(wanted, milli),
-                    quantity_cpu(given, env->allocatable_cpu_milli));
+            field_path(path, spec, i, "resources.requests.%s (%s; the node has %s)", rule->field,
+                       quantity_cpu(wanted, milli),
+                       quantity_cpu(given, env->allocatable_cpu_milli));
             return true;
         }
     }
@@ -224,8 +236,10 @@ static const struct rule rules[] = {
     {no_container, "containers", 0, "is empty: name one container"},
     {several_containers, "containers", 0,
      "is one too many: a Pod here is one machine; move the other containers to Pods of their own"},
-    {init_containers, "initContainers", 0,
-     "is not supported on unikernel nodes yet: do its work in the image or in a Job"},
+    {too_many_inits, "initContainers", 0,
+     "are more than " STRING(POD_INITS_MAX) ", the most for a Pod here: do their work in fewer"},
+    {container_bit, "restartPolicy (Always)", CF_SIDECAR,
+     "makes it a sidecar, and a Pod here is one machine at a time: move it to a Pod of its own"},
     {pod_bit, "ephemeralContainers", PF_EPHEMERAL_CONTAINERS,
      "is not supported: nothing can be added to a running unikernel; use its logs"},
     {volumes, "volumes", 0,

@@ -24,11 +24,6 @@ static bool api_terminal(const struct pod_spec *spec)
     return spec->api_phase == PHASE_SUCCEEDED || spec->api_phase == PHASE_FAILED;
 }
 
-static size_t common_len(const struct pod_spec *spec, const struct pod_observed *obs)
-{
-    return spec->containers_len < obs->containers_len ? spec->containers_len : obs->containers_len;
-}
-
 /* Taken down: what has not run by now never will. */
 static bool taken_down(const struct pod_spec *spec, const struct pod_observed *obs)
 {
@@ -43,42 +38,84 @@ static bool restarts(const struct pod_spec *spec, const struct pod_observed *obs
     if (pod_ending(spec, obs) || obs->stopped_for_good || api_terminal(spec))
         return false;
     return c->machine != MACHINE_EXITED || container_replaced(c) ||
-           container_will_restart(spec, &spec->containers[i], &c->exit);
+           container_will_restart(spec, i, &c->exit);
+}
+
+/* getPhase's counters. */
+struct census {
+    size_t running, waiting, stopped, failed; /* regular containers */
+    size_t init_pending;
+    bool init_failed; /* for good */
+    bool restart;     /* a stopped one will run again */
+};
+
+static void count_init(const struct pod_spec *spec, const struct pod_observed *obs, size_t i,
+                       struct census *census)
+{
+    const struct container_observed *c = &obs->containers[i];
+
+    if (c->machine == MACHINE_EXITED && c->exit.exit_code == 0)
+        return;
+    if (c->machine == MACHINE_EXITED && !restarts(spec, obs, i))
+        census->init_failed = true;
+    else if (c->machine == MACHINE_RUNNING || (c->machine != MACHINE_EXITED && !c->last.valid))
+        census->init_pending++;
+}
+
+static void count_regular(const struct pod_spec *spec, const struct pod_observed *obs, size_t i,
+                          struct census *census)
+{
+    const struct container_observed *c = &obs->containers[i];
+
+    if (c->machine == MACHINE_RUNNING) {
+        census->running++;
+    } else if (c->machine == MACHINE_EXITED || c->last.valid) {
+        census->stopped++;
+        census->failed += (c->machine == MACHINE_EXITED ? c->exit : c->last).exit_code != 0;
+        census->restart = census->restart || restarts(spec, obs, i);
+    } else {
+        census->waiting++;
+    }
+}
+
+/* Whether an init container's turn has not passed: then init containers decide the phase. */
+static bool initializing(const struct pod_spec *spec, const struct pod_observed *obs)
+{
+    size_t init;
+
+    return pod_find_init(spec, obs, &init);
 }
 
 enum pod_phase pod_phase(const struct pod_spec *spec, const struct pod_observed *obs,
                          const struct refusal *refusal)
 {
-    size_t len = common_len(spec, obs), running = 0, waiting = 0, stopped = 0, failed = 0;
-    bool restart = false;
+    size_t len = pod_common_len(spec, obs);
+    struct census n = {0};
 
     (void)refusal; /* a refused Pod has nothing but waiting containers: Pending by the same rules */
     if (api_terminal(spec))
         return spec->api_phase;
     for (size_t i = 0; i < len; i++) {
-        const struct container_observed *c = &obs->containers[i];
-
-        if (c->machine == MACHINE_RUNNING) {
-            running++;
-        } else if (c->machine == MACHINE_EXITED || c->last.valid) {
-            stopped++;
-            failed += (c->machine == MACHINE_EXITED ? c->exit : c->last).exit_code != 0;
-            restart = restart || restarts(spec, obs, i);
-        } else {
-            waiting++;
-        }
+        if (!pod_is_init(spec, i))
+            count_regular(spec, obs, i, &n);
+        else if (initializing(spec, obs))
+            count_init(spec, obs, i, &n);
     }
     if (taken_down(spec, obs))
-        return stopped > 0 && waiting == 0 && failed == 0 ? PHASE_SUCCEEDED : PHASE_FAILED;
-    if (waiting > 0)
+        return n.stopped > 0 && n.waiting == 0 && n.failed == 0 && n.init_pending == 0
+                   ? PHASE_SUCCEEDED
+                   : PHASE_FAILED;
+    if (n.init_failed)
+        return pod_machines_gone(obs) ? PHASE_FAILED : PHASE_PENDING;
+    if (n.init_pending > 0 || n.waiting > 0)
         return PHASE_PENDING;
-    if (running > 0)
+    if (n.running > 0)
         return PHASE_RUNNING;
-    if (stopped == 0)
+    if (n.stopped == 0)
         return PHASE_PENDING;
-    if (restart || !pod_machines_gone(obs))
+    if (n.restart || !pod_machines_gone(obs))
         return PHASE_RUNNING;
-    return failed == 0 ? PHASE_SUCCEEDED : PHASE_FAILED;
+    return n.failed == 0 ? PHASE_SUCCEEDED : PHASE_FAILED;
 }
 
 static void set_waiting(struct container_status *cs, const char *reason, const char *message)
@@ -154,6 +191,12 @@ static void set_image_error(struct container_status *cs, const struct container_
     }
 }
 
+/* What the kubelet says of a container that nothing is wrong with. */
+static const char *creating(const struct pod_spec *spec)
+{
+    return spec->init_containers_len > 0 ? "PodInitializing" : "ContainerCreating";
+}
+
 /* Not running, and it will be started: why not yet. */
 static void set_not_yet(struct container_status *cs, const struct pod_spec *spec,
                         const struct pod_observed *obs, const struct container_observed *c,
@@ -162,7 +205,7 @@ static void set_not_yet(struct container_status *cs, const struct pod_spec *spec
     if (refusal && refusal->reason) {
         set_waiting(cs, refusal->reason, refusal->message);
     } else if (c->machine == MACHINE_STARTING) {
-        set_waiting(cs, "ContainerCreating", "");
+        set_waiting(cs, creating(spec), "");
     } else if (c->image_failures > 0 && c->image != IMAGE_READY) {
         set_image_error(cs, c);
     } else if (c->prepare == PREPARE_FAILED) {
@@ -173,13 +216,12 @@ static void set_not_yet(struct container_status *cs, const struct pod_spec *spec
     } else if (c->machine == MACHINE_EXITED && crash_loops(c)) {
         set_crash_loop(cs, spec, c);
     } else if (container_replaced(c)) {
-        set_waiting(cs, "ContainerCreating", "");
+        set_waiting(cs, creating(spec), "");
     } else if (c->machine == MACHINE_EXITED) {
         set_terminated(cs, &c->exit); /* restarted at once: the end says more than "creating" */
         return;
     } else {
-        set_waiting(cs, spec->init_containers_len > 0 ? "PodInitializing" : "ContainerCreating",
-                    "");
+        set_waiting(cs, creating(spec), "");
         if (obs->net == NET_FAILED)
             str_fmt(cs->message, sizeof(cs->message), "Failed to create pod sandbox: %s",
                     obs->net_error);
@@ -188,13 +230,34 @@ static void set_not_yet(struct container_status *cs, const struct pod_spec *spec
         cs->last = &c->exit;
 }
 
+/* An init container whose turn has passed, and of which nothing is known any more. */
+static const struct machine_exit forgotten_init = {
+    .valid = true,
+    .reason = "Completed",
+    .message = "Unable to get init container status from container runtime and pod has been "
+               "initialized, treat it as exited normally",
+};
+
+/* Nothing of container i ever ran, nor will. What comes after an init container that never got
+ * through goes on waiting, as with the kubelet (its TerminatePod). */
+static void set_never_ran(struct container_status *cs, const struct pod_spec *spec,
+                          const struct pod_observed *obs, size_t i)
+{
+    size_t init;
+
+    if (!pod_find_init(spec, obs, &init))
+        set_terminated(cs, pod_is_init(spec, i) ? &forgotten_init : &never_ran);
+    else
+        set_waiting(cs, creating(spec), "");
+}
+
 static void container_status(const struct pod_spec *spec, const struct pod_observed *obs, size_t i,
                              const struct refusal *refusal, struct container_status *cs)
 {
     const struct container_observed *c = &obs->containers[i];
 
     *cs = (struct container_status){
-        .spec = &spec->containers[i],
+        .spec = pod_container(spec, i),
         .last = c->last.valid ? &c->last : NULL,
         .id = c->id,
         .image_digest = c->image_digest,
@@ -204,7 +267,14 @@ static void container_status(const struct pod_spec *spec, const struct pod_obser
         cs->state = STATE_RUNNING;
         cs->started_ms = c->started_ms;
         cs->started = true;
-        cs->ready = true; /* no probes yet: running is ready */
+        cs->ready = !pod_is_init(spec, i); /* no probes yet: running is ready */
+    } else if (pod_is_init(spec, i) && c->machine == MACHINE_EXITED && c->exit.exit_code == 0 &&
+               !container_replaced(c)) {
+        set_terminated(cs, &c->exit);
+        cs->ready = true;
+    } else if (pod_is_init(spec, i) && c->machine == MACHINE_NONE && !initializing(spec, obs)) {
+        set_terminated(cs, &forgotten_init);
+        cs->ready = true;
     } else if (c->machine == MACHINE_STARTING || restarts(spec, obs, i)) {
         set_not_yet(cs, spec, obs, c, refusal);
     } else if (c->machine == MACHINE_EXITED) {
@@ -216,23 +286,22 @@ static void container_status(const struct pod_spec *spec, const struct pod_obser
     } else if (pod_ending(spec, obs) && !taken_down(spec, obs)) {
         set_not_yet(cs, spec, obs, c, refusal);
     } else {
-        set_terminated(cs, &never_ran);
+        set_never_ran(cs, spec, obs, i);
     }
 }
 
-/* "containers with unready status: [a b]". */
-static void list_names(char *dst, size_t size, const char *what,
-                       const struct container_spec *containers, size_t len,
-                       const struct pod_status *skip_ready)
+/* "containers with unready status: [a b]": of those numbered from first to end. */
+static void list_unready(char *dst, size_t size, const char *what, const struct pod_status *status,
+                         size_t first, size_t end)
 {
     size_t at;
 
     str_fmt(dst, size, "%s: [", what);
-    for (size_t i = 0, listed = 0; i < len; i++) {
-        if (skip_ready && i < skip_ready->containers_len && skip_ready->containers[i].ready)
+    for (size_t i = first, listed = 0; i < end; i++) {
+        if (status->containers[i].ready)
             continue;
         at = strlen(dst);
-        str_fmt(dst + at, size - at, "%s%s", listed++ ? " " : "", containers[i].name);
+        str_fmt(dst + at, size - at, "%s%s", listed++ ? " " : "", status->containers[i].spec->name);
     }
     at = strlen(dst);
     str_fmt(dst + at, size - at, "]");
@@ -254,19 +323,20 @@ static void set_ready(struct condition_status *cond, const struct pod_spec *spec
         cond->status = true;
     } else {
         cond->reason = "ContainersNotReady";
-        list_names(cond->message, sizeof(cond->message), "containers with unready status",
-                   spec->containers, spec->containers_len, status);
+        list_unready(cond->message, sizeof(cond->message), "containers with unready status", status,
+                     0, status->containers_len);
     }
 }
 
+/* Once a regular container was started it stays true, whatever becomes of that one. */
 static void set_initialized(struct condition_status *cond, const struct pod_spec *spec,
-                            const struct pod_status *status)
+                            const struct pod_observed *obs, const struct pod_status *status)
 {
-    cond->status = spec->init_containers_len == 0;
+    cond->status = !initializing(spec, obs);
     if (!cond->status) {
         cond->reason = "ContainersNotInitialized";
-        list_names(cond->message, sizeof(cond->message), "containers with incomplete status",
-                   spec->init_containers, spec->init_containers_len, NULL);
+        list_unready(cond->message, sizeof(cond->message), "containers with incomplete status",
+                     status, status->containers_len, status->containers_len + status->inits_len);
     } else if (status->phase == PHASE_SUCCEEDED) {
         cond->reason = "PodCompleted";
     }
@@ -288,7 +358,7 @@ static void set_conditions(const struct pod_spec *spec, struct pod_observed *obs
             cond->status = obs->net == NET_UP && !torn_down;
             break;
         case COND_INITIALIZED:
-            set_initialized(cond, spec, ret);
+            set_initialized(cond, spec, obs, ret);
             break;
         case COND_READY:
         case COND_CONTAINERS_READY:
@@ -322,7 +392,7 @@ void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
                 const struct refusal *refusal, const char *host_ip, const struct now *now,
                 struct pod_status *ret)
 {
-    size_t len = common_len(spec, obs);
+    size_t len = pod_common_len(spec, obs);
 
     *ret = (struct pod_status){
         .phase = pod_phase(spec, obs, refusal),
@@ -331,11 +401,12 @@ void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
         .start_ms = obs->start_ms,
         .observed_generation = spec->generation,
         .keep_api = api_terminal(spec) && nothing_known(obs),
-        .containers_len = len < STATUS_CONTAINERS_MAX ? len : STATUS_CONTAINERS_MAX,
+        .containers_len = len < spec->containers_len ? len : spec->containers_len,
     };
+    ret->inits_len = len - ret->containers_len;
     ret->final =
         pod_machines_gone(obs) && (ret->phase == PHASE_SUCCEEDED || ret->phase == PHASE_FAILED);
-    for (size_t i = 0; i < ret->containers_len; i++) {
+    for (size_t i = 0; i < len; i++) {
         container_status(spec, obs, i, refusal, &ret->containers[i]);
         obs->containers[i].ready = ret->containers[i].ready;
     }
@@ -361,7 +432,7 @@ uint32_t pod_status_delay_ms(const struct pod_status *status)
 {
     if (status->phase == PHASE_SUCCEEDED || status->phase == PHASE_FAILED)
         return 0;
-    for (size_t i = 0; i < status->containers_len; i++) {
+    for (size_t i = 0; i < status->containers_len + status->inits_len; i++) {
         if (!passing(&status->containers[i]))
             return 0;
     }

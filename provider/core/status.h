@@ -30,8 +30,6 @@ struct condition_status {
     char message[256];  /* "": none */
 };
 
-#define STATUS_CONTAINERS_MAX 1 /* one machine a Pod until several are agreed on (design) */
-
 struct pod_status {
     enum pod_phase phase;
     const char *reason;  /* NULL: none */
@@ -41,13 +39,15 @@ struct pod_status {
     int64_t start_ms;
     int64_t observed_generation;
     struct condition_status conditions[_COND_MAX];
-    struct container_status containers[STATUS_CONTAINERS_MAX];
+    struct container_status containers[POD_MACHINES_MAX]; /* numbered as pod_container does */
     /* Nothing runs and nothing here will change: once the API server has it, set terminal_acked. */
     bool final;
     /* The API holds a terminal status of a Pod that we know nothing of (state lost, or run by
      * an earlier agent): do not write over it. */
     bool keep_api;
-    size_t containers_len; /* a refused Pod with several containers reports the first */
+    size_t containers_len; /* regular ones in front of the others; a refused Pod with more than
+                              POD_MACHINES_MAX reports the first */
+    size_t inits_len;      /* init containers behind them */
 };
 
 /* Fills ret; updates obs->conditions' transition times and containers' ready, nothing else. */

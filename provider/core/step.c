@@ -9,10 +9,6 @@
 #include <assert.h>
 #include <string.h>
 
-/* Containers that one step looks at: each gives at most one action, and the Pod a few more. Only a
- * bound for ACTIONS_MAX: Pods with several containers are refused and never run one. */
-#define CONTAINERS_MAX (ACTIONS_MAX - 4)
-
 struct plan {
     const struct pod_spec *spec;
     const struct pod_observed *obs;
@@ -38,12 +34,21 @@ static bool due(struct plan *plan, uint64_t at_ms)
     return false;
 }
 
-static size_t containers_len(const struct pod_spec *spec, const struct pod_observed *obs)
+size_t pod_common_len(const struct pod_spec *spec, const struct pod_observed *obs)
 {
-    size_t len =
-        spec->containers_len < obs->containers_len ? spec->containers_len : obs->containers_len;
+    size_t len = pod_containers_len(spec);
 
-    return len < CONTAINERS_MAX ? len : CONTAINERS_MAX;
+    if (len > obs->containers_len)
+        len = obs->containers_len;
+    return len < POD_MACHINES_MAX ? len : POD_MACHINES_MAX;
+}
+
+/* Regular containers come first. */
+static size_t regular_len(const struct pod_spec *spec, const struct pod_observed *obs)
+{
+    size_t len = pod_common_len(spec, obs);
+
+    return len < spec->containers_len ? len : spec->containers_len;
 }
 
 static bool api_terminal(const struct pod_spec *spec)
@@ -67,16 +72,15 @@ bool pod_machines_gone(const struct pod_observed *obs)
     return true;
 }
 
-bool container_will_restart(const struct pod_spec *spec, const struct container_spec *container,
-                            const struct machine_exit *exit)
+bool container_will_restart(const struct pod_spec *spec, size_t i, const struct machine_exit *exit)
 {
-    /* Rules of its own (restartPolicyRules) refuse the Pod today. */
-    (void)container;
     if (spec->deletion_ms != 0)
         return false;
     switch (spec->restart_policy) {
     case RESTART_ALWAYS:
-        return true;
+        /* Of an init container only failures are repeated: after exit 0 it is the next one's turn.
+         */
+        return !pod_is_init(spec, i) || exit->exit_code != 0;
     case RESTART_ON_FAILURE:
         return exit->exit_code != 0;
     case RESTART_NEVER:
@@ -100,19 +104,49 @@ bool container_replaced(const struct container_observed *c)
     return c->machine == MACHINE_EXITED && (c->stop_sent || c->kill_sent);
 }
 
+static bool is_done(const struct container_observed *c)
+{
+    return c->machine == MACHINE_EXITED && !container_replaced(c) && c->exit.exit_code == 0;
+}
+
+bool pod_find_init(const struct pod_spec *spec, const struct pod_observed *obs, size_t *ret)
+{
+    size_t len = pod_common_len(spec, obs);
+
+    for (size_t i = 0; i < len; i++) {
+        const struct container_observed *c = &obs->containers[i];
+
+        if (!pod_is_init(spec, i)) {
+            if (c->machine != MACHINE_NONE || c->exit.valid || c->last.valid)
+                return false;
+        } else if (!is_done(c)) {
+            *ret = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool ended_for_good(const struct pod_spec *spec, const struct pod_observed *obs, size_t i)
+{
+    const struct container_observed *c = &obs->containers[i];
+
+    return c->machine == MACHINE_EXITED && !container_replaced(c) &&
+           !container_will_restart(spec, i, &c->exit);
+}
+
 bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed *obs)
 {
-    size_t len = containers_len(spec, obs);
+    size_t len = regular_len(spec, obs), init;
 
     if (!pod_machines_gone(obs))
         return false;
     if (obs->stopped_for_good || api_terminal(spec))
         return true;
+    if (pod_find_init(spec, obs, &init))
+        return ended_for_good(spec, obs, init);
     for (size_t i = 0; i < len; i++) {
-        const struct container_observed *c = &obs->containers[i];
-
-        if (c->machine != MACHINE_EXITED || container_replaced(c) ||
-            container_will_restart(spec, &spec->containers[i], &c->exit))
+        if (!ended_for_good(spec, obs, i))
             return false;
     }
     return len > 0;
@@ -128,8 +162,7 @@ static bool wants_start(const struct plan *plan, size_t i)
     case MACHINE_FAILED:
         return true;
     case MACHINE_EXITED:
-        return container_replaced(c) ||
-               container_will_restart(plan->spec, &plan->spec->containers[i], &c->exit);
+        return container_replaced(c) || container_will_restart(plan->spec, i, &c->exit);
     case MACHINE_STARTING:
     case MACHINE_RUNNING:
         break;
@@ -143,7 +176,7 @@ static bool need_image(struct plan *plan, size_t i)
     const struct container_observed *c = &plan->obs->containers[i];
     struct action pull = {.kind = ACTION_PULL, .container = (uint32_t)i};
 
-    if (!is_image(&plan->spec->containers[i], c->image_hash)) {
+    if (!is_image(pod_container(plan->spec, i), c->image_hash)) {
         add(plan, pull); /* what is known or under way is about the image before */
         return false;
     }
@@ -241,37 +274,42 @@ static void stop_container(struct plan *plan, size_t i, int64_t grace_ms)
 
 static void plan_stop(struct plan *plan, int64_t grace_ms)
 {
-    size_t len = containers_len(plan->spec, plan->obs);
+    size_t len = pod_common_len(plan->spec, plan->obs);
 
     for (size_t i = 0; i < len; i++)
         stop_container(plan, i, grace_ms);
 }
 
 /* Image and network in parallel, then the machine. */
+static void run_container(struct plan *plan, size_t i)
+{
+    const struct container_observed *c = &plan->obs->containers[i];
+    bool changed = container_changed(pod_container(plan->spec, i), c);
+    bool image_ready, net_up;
+
+    /* The kubelet lets an init container of the old image finish. */
+    if ((changed && !pod_is_init(plan->spec, i)) || c->stop_sent)
+        stop_container(plan, i, grace_ms_of(plan->spec->grace_s));
+    /* A back-off is about one image: a new one may be the cure. */
+    if (!wants_start(plan, i) || (!changed && !due(plan, c->restart_ms)))
+        return;
+    image_ready = need_image(plan, i);
+    net_up = need_network(plan);
+    if (image_ready && net_up && !is_held(plan, c))
+        add(plan, (struct action){.kind = ACTION_LAUNCH,
+                                  .container = (uint32_t)i,
+                                  .attempt = c->attempt + (c->exit.valid ? 1 : 0)});
+}
+
+/* Init containers one after the other, each until it ends with 0, then the one that stays; Pods
+ * with several of those are refused and never run one. */
 static void plan_run(struct plan *plan)
 {
-    size_t len = containers_len(plan->spec, plan->obs);
-    bool net_asked = false, net_up = false;
+    size_t i = 0;
 
-    for (size_t i = 0; i < len; i++) {
-        const struct container_observed *c = &plan->obs->containers[i];
-        bool changed = container_changed(&plan->spec->containers[i], c);
-        bool image_ready;
-
-        if (changed || c->stop_sent)
-            stop_container(plan, i, grace_ms_of(plan->spec->grace_s));
-        /* A back-off is about one image: a new one may be the cure. */
-        if (!wants_start(plan, i) || (!changed && !due(plan, c->restart_ms)))
-            continue;
-        image_ready = need_image(plan, i);
-        if (!net_asked)
-            net_up = need_network(plan);
-        net_asked = true;
-        if (image_ready && net_up && !is_held(plan, c))
-            add(plan, (struct action){.kind = ACTION_LAUNCH,
-                                      .container = (uint32_t)i,
-                                      .attempt = c->attempt + (c->exit.valid ? 1 : 0)});
-    }
+    (void)pod_find_init(plan->spec, plan->obs, &i);
+    if (i < pod_common_len(plan->spec, plan->obs))
+        run_container(plan, i);
 }
 
 /* True when nothing of the network is left. */

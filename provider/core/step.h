@@ -5,7 +5,7 @@
 
 #include "provider/core/observed.h"
 
-#define ACTIONS_MAX 16 /* the most that one step can ask for */
+#define ACTIONS_MAX (POD_MACHINES_MAX + 3) /* one for each container, and a few for the Pod */
 #define DEADLINE_NONE UINT64_MAX
 
 enum action_kind {
@@ -23,7 +23,7 @@ enum action_kind {
 
 struct action {
     enum action_kind kind;
-    uint32_t container; /* index into spec->containers */
+    uint32_t container; /* see pod_container */
     uint32_t attempt;   /* ACTION_LAUNCH */
     int64_t grace_ms;   /* ACTION_STOP */
 };
@@ -40,9 +40,14 @@ size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
                 const struct refusal *refusal, const struct now *now,
                 struct action out[ACTIONS_MAX], uint64_t *ret_deadline_ms);
 
-/* Whether a container that ended so is started again (contract 3.3, last paragraph). */
-bool container_will_restart(const struct pod_spec *spec, const struct container_spec *container,
-                            const struct machine_exit *exit);
+/* Whether container i, having ended so, is started again (contract 3.3, last paragraph). */
+bool container_will_restart(const struct pod_spec *spec, size_t i, const struct machine_exit *exit);
+
+/* The init container whose turn it is, or that failed for good; false: all are done, or a regular
+ * container was started before, after which no init container runs again. */
+bool pod_find_init(const struct pod_spec *spec, const struct pod_observed *obs, size_t *ret);
+/* Containers that both spec and observation know. */
+size_t pod_common_len(const struct pod_spec *spec, const struct pod_observed *obs);
 
 /* Nothing of this Pod will ever run again and nothing runs: its resources can go (contract 3.3).
  * For a Pod that is not deleted; a deleted one is never started again anyway. */

@@ -60,7 +60,7 @@ static void check_pod(const struct pod_spec *pod)
 
 static void write_status(const struct pod_spec *pod)
 {
-    struct container_observed containers[STATUS_CONTAINERS_MAX];
+    struct container_observed containers[POD_MACHINES_MAX];
     struct now now = {.mono_ms = 1000, .unix_ms = 1795410000000};
     struct pod_observed obs;
     struct pod_status status;
@@ -69,8 +69,8 @@ static void write_status(const struct pod_spec *pod)
 
     memset(containers, 0, sizeof(containers));
     observe_init(&obs, pod, containers, &now);
-    if (obs.containers_len > STATUS_CONTAINERS_MAX)
-        obs.containers_len = STATUS_CONTAINERS_MAX; /* as in reconcile.c */
+    if (obs.containers_len > POD_MACHINES_MAX)
+        obs.containers_len = POD_MACHINES_MAX; /* as in reconcile.c */
     pod_status(pod, &obs, NULL, "192.0.2.2", &now, &status);
     codec_pod_status(pod, &status, NULL, &out);
     json = json_parse(buf_str(&out), out.len, NULL);

@@ -14,7 +14,7 @@ static void check(const struct record *r)
 {
     if (!r->spec->uid[0] || strchr(r->spec->uid, '/') || strchr(r->spec->ns, '/') ||
         strchr(r->spec->name, '/') || r->spec->containers_len != r->obs.containers_len ||
-        r->spec->containers_len > STATUS_CONTAINERS_MAX)
+        r->spec->containers_len > POD_MACHINES_MAX)
         abort();
     for (size_t i = 0; i < r->obs.containers_len; i++) {
         const struct container_observed *c = &r->containers[i];

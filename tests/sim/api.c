@@ -36,6 +36,7 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
         .name = "c",
         .image = arena_strdup(arena, image),
         .pull_policy = p->pull_policy,
+        .api_restart_count = api->restarts,
         .resources = {-1, -1, -1, -1, -1, -1},
     };
     *spec = (struct pod_spec){
@@ -56,7 +57,6 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
         .api_phase = api->phase,
         .api_start_ms = api->start_ms,
         .api_scheduled = true,
-        .api_restart_count = api->restarts,
         .api_hash = api->phase * 4u + api->ready_known * 2u + api->ready,
         .api_conditions[COND_READY] = {.known = api->ready_known, .status = api->ready},
     };

@@ -202,7 +202,7 @@ static void test_full(void **state)
     assert_int_equal(d.pod->overhead_cpu_milli, 50);
     assert_int_equal(d.pod->overhead_memory_bytes, 32 << 20);
     assert_int_equal(d.pod->init_containers_len, 1);
-    assert_int_equal(d.pod->init_containers[0].features, CF_RESTART_POLICY);
+    assert_int_equal(d.pod->init_containers[0].features, CF_SIDECAR);
     assert_int_equal(d.pod->features, PF_ACTIVE_DEADLINE);
     assert_int_equal(d.pod->volumes_len, 4);
     assert_string_equal(d.pod->volumes[0].type, "hostPath");
@@ -213,7 +213,7 @@ static void test_full(void **state)
     assert_int_equal(d.pod->api_qos, QOS_BURSTABLE);
     assert_int_equal(d.pod->api_start_ms, 1795410000000);
     assert_true(d.pod->api_scheduled);
-    assert_int_equal(d.pod->api_restart_count, 4);
+    assert_int_equal(d.pod->containers[0].api_restart_count, 4);
     assert_true(d.pod->api_conditions[COND_SCHEDULED].known);
     assert_int_equal(d.pod->api_conditions[COND_SCHEDULED].since_ms, 1795410000000);
     assert_true(d.pod->api_conditions[COND_READY].known);

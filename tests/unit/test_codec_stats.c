@@ -139,7 +139,7 @@ static void test_running(void **state)
 
     (void)state;
     codec_pods_begin(&w);
-    codec_pods_add_running(&w, &spec, 1);
+    codec_pods_add_running(&w, &spec, &spec.containers[0]);
     codec_pods_end(&w);
     assert_string_equal(buf_str(&out),
                         "{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":["

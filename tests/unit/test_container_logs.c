@@ -167,7 +167,7 @@ static void test_waiting(void **state)
     struct container_observed *c = &n->pod->containers[0];
     expect(n, "", 400, "container \"c\" in pod \"p\" is waiting to start: PodInitializing");
     c->machine = MACHINE_STARTING;
-    expect(n, "", 400, "container \"c\" in pod \"p\" is waiting to start: ContainerCreating");
+    expect(n, "", 400, "container \"c\" in pod \"p\" is waiting to start: PodInitializing");
     c->machine = MACHINE_NONE;
     c->image = IMAGE_FAILED;
     c->image_failures = 1;
@@ -287,10 +287,11 @@ static void test_wrong(void **state)
         {"GET", "/containerLogs/ns/q/c", 404, "pod \"q\" does not exist"},
         {"GET", "/containerLogs/other/p/c", 404, "pod \"p\" does not exist"},
         {"GET", "/containerLogs/ns/p/x", 404, "container \"x\" not found in pod \"p\""},
-        {"GET", "/containerLogs/ns/p/init", 400,
-         "container \"init\" in pod \"p\" is not available"},
+        {"GET", "/containerLogs/ns/p/init", 400, "container \"init\" in pod \"p\" is terminated"},
+        {"GET", "/containerLogs/ns/two/init", 400,
+         "container \"init\" in pod \"two\" is waiting to start: PodInitializing"},
         {"GET", "/containerLogs/ns/two/second", 400,
-         "container \"second\" in pod \"two\" is not available"},
+         "container \"second\" in pod \"two\" is waiting to start: PodInitializing"},
         {"GET", "/containerLogs/ns/p", 404, "404: Page Not Found"},
         {"GET", "/containerLogs/ns/p/c/d", 404, "404: Page Not Found"},
         {"GET", "/containerLogs/a/b/c/d/e/f/g/h/i/j", 404, "404: Page Not Found"},

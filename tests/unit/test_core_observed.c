@@ -256,7 +256,7 @@ static void first_sight(void **state)
     assert_int_equal(f.c.attempt, 0);
     assert_false(f.obs.stopped_for_good);
     /* The API remembers two restarts: the third attempt was the last, so the next is the fourth. */
-    f.spec.api_restart_count = 2;
+    f.container.api_restart_count = 2;
     f.spec.api_start_ms = 5000;
     memset(&f.c, 0, sizeof(f.c));
     observe_init(&f.obs, &f.spec, &f.c, &f.now);

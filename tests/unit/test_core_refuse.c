@@ -6,7 +6,6 @@
 
 static const struct container_spec two[] = {{.name = "c", .image = "a"},
                                             {.name = "d", .image = "b"}};
-static const struct container_spec init[] = {{.name = "i", .image = "a"}};
 static const struct volume automatic = {"kube-api-access-x", "projected", true};
 static const struct volume vols[] = {{"kube-api-access-x", "projected", true},
                                      {"host", "hostPath", false}};
@@ -31,10 +30,33 @@ static void with_none(struct fixture *f)
     f->spec.containers_len = 0;
 }
 
-static void with_init(struct fixture *f)
+static void with_inits(struct fixture *f)
 {
-    f->spec.init_containers = init;
-    f->spec.init_containers_len = 1;
+    fixture_inits(f, POD_INITS_MAX);
+}
+
+static void with_too_many_inits(struct fixture *f)
+{
+    fixture_inits(f, POD_INITS_MAX);
+    f->spec.init_containers_len++;
+}
+
+static void with_sidecar(struct fixture *f)
+{
+    fixture_inits(f, 2);
+    f->inits[1].features = CF_SIDECAR;
+}
+
+static void with_bad_init(struct fixture *f)
+{
+    fixture_inits(f, 2);
+    f->inits[0].features = CF_PRIVILEGED;
+}
+
+static void with_large_init(struct fixture *f)
+{
+    fixture_inits(f, 1);
+    f->inits[0].resources.memory_limit_bytes = 9LL << 30;
 }
 
 static void with_volumes(struct fixture *f)
@@ -115,7 +137,11 @@ static const struct row rows[] = {
     {.pod = PF_WINDOWS_OPTIONS, .field = "spec.securityContext.windowsOptions is"},
     {with_none, .field = "spec.containers is empty"},
     {with_two, .field = "spec.containers[1] (d) is"},
-    {with_init, .field = "spec.initContainers[0] (i) is"},
+    {with_inits, .handler = "unikernel"},
+    {with_too_many_inits, .field = "spec.initContainers (17) are more than 16,"},
+    {with_sidecar, .field = "spec.initContainers[1].restartPolicy (Always) makes it a sidecar"},
+    {with_bad_init, .field = "spec.initContainers[0].securityContext.privileged cannot"},
+    {with_large_init, .field = "spec.initContainers[0].resources.limits.memory (9Gi;"},
     {.pod = PF_EPHEMERAL_CONTAINERS, .field = "spec.ephemeralContainers is"},
     {with_volumes, .field = "spec.volumes[1] (hostPath) is"},
     {.container = CF_VOLUME_DEVICES, .field = "spec.containers[0].volumeDevices is"},
@@ -191,7 +217,7 @@ static void no_feature_is_ignored(void **state)
     struct fixture f;
 
     (void)state;
-    for (uint32_t bit = 1; bit <= CF_RESOURCE_CLAIMS; bit <<= 1) {
+    for (uint32_t bit = 1; bit <= CF_SIDECAR; bit <<= 1) {
         fixture_init(&f);
         f.container.features = bit;
         assert_true(pod_refuse(&f.spec, &env, &refusal));

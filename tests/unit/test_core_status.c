@@ -428,7 +428,7 @@ static void condition_table(void **state)
     }
 }
 
-/* Several and init containers are refused, and still listed by name. */
+/* Several containers are refused, and still listed by name. */
 static void names_in_conditions(void **state)
 {
     struct container_spec containers[2] = {{.name = "s", .image = "a"},
@@ -443,8 +443,10 @@ static void names_in_conditions(void **state)
     f.spec.containers_len = 2;
     f.spec.init_containers = inits;
     f.spec.init_containers_len = 2;
+    observe_init(&f.obs, &f.spec, f.all, &f.now);
     pod_status(&f.spec, &f.obs, NULL, HOST_IP, &f.now, &status);
-    assert_int_equal(status.containers_len, 1);
+    assert_int_equal(status.containers_len, 2);
+    assert_int_equal(status.inits_len, 2);
     assert_string_equal(status.containers[0].reason, "PodInitializing");
     assert_string_equal(status.conditions[COND_READY].message,
                         "containers with unready status: [s c]");

@@ -65,6 +65,8 @@ struct fixture {
     struct container_spec container;
     struct pod_spec spec;
     struct pod pod;
+    struct container_observed observed[2];
+    char image_names[2][POD_IMAGE_NAME_MAX];
     struct err err;
 };
 
@@ -98,7 +100,8 @@ static int setup(void **state)
                                 .containers = &f->container,
                                 .containers_len = 1};
     f->pod.spec = &f->spec;
-    f->pod.obs.containers = f->pod.containers;
+    f->pod.containers = f->pod.obs.containers = f->observed;
+    f->pod.image_names = f->image_names;
     f->pod.obs.containers_len = 1;
     f->pod.containers[0].attempt = 3;
     str_copy(f->pod.obs.pod_ip, sizeof(f->pod.obs.pod_ip), "10.88.0.2");

@@ -22,12 +22,29 @@ static const struct container_spec container = {.name = "c", .image = "reg/app:v
 static const struct pod_spec spec = {
     .uid = UID, .ns = "ns", .name = "p", .containers = &container, .containers_len = 1};
 
-static void full_pod(struct pod *pod, enum machine_state machine)
+static const struct container_spec inits[2] = {{.name = "i1", .image = "reg/i:v1"},
+                                               {.name = "i2", .image = "reg/i:v2"}};
+
+/* A Pod and what its pointers point to. */
+struct subject {
+    struct pod pod;
+    struct container_observed containers[POD_MACHINES_MAX];
+    char image_names[POD_MACHINES_MAX][POD_IMAGE_NAME_MAX];
+};
+
+static struct pod *subject_init(struct subject *s, const struct pod_spec *of)
 {
-    memset(pod, 0, sizeof(*pod));
-    pod->spec = &spec;
-    pod->obs.containers = pod->containers;
-    pod->obs.containers_len = 1;
+    memset(s, 0, sizeof(*s));
+    s->pod.spec = of;
+    s->pod.containers = s->pod.obs.containers = s->containers;
+    s->pod.image_names = s->image_names;
+    s->pod.obs.containers_len = pod_containers_len(of);
+    return &s->pod;
+}
+
+static struct pod *full_pod(struct subject *s, enum machine_state machine)
+{
+    struct pod *pod = subject_init(s, &spec);
     pod->obs.start_ms = 1700000000123;
     pod->obs.stopped_for_good = true;
     str_copy(pod->obs.pod_ip, sizeof(pod->obs.pod_ip), "10.88.0.2");
@@ -51,6 +68,7 @@ static void full_pod(struct pod *pod, enum machine_state machine)
                                     .id = ID};
     c->last = (struct machine_exit){
         .valid = true, .exit_code = 137, .reason = "OOMKilled", .finished_ms = 1700000000000};
+    return pod;
 }
 
 static char *encode(const struct pod *pod)
@@ -68,12 +86,12 @@ static int decode(const char *text, bool same_boot, struct arena *arena, struct 
 
 static void test_round_trip(void **state)
 {
-    struct pod pod;
+    struct subject s;
     struct record r = {0};
     struct arena *arena = arena_new(512);
     (void)state;
-    full_pod(&pod, MACHINE_EXITED);
-    CLEANUP(free) char *text = encode(&pod);
+    struct pod *pod = full_pod(&s, MACHINE_EXITED);
+    CLEANUP(free) char *text = encode(pod);
     assert_int_equal(decode(text, true, arena, &r), 0);
     assert_string_equal(r.spec->uid, UID);
     assert_string_equal(r.spec->ns, "ns");
@@ -96,8 +114,8 @@ static void test_round_trip(void **state)
     assert_true(c->stop_sent);
     assert_string_equal(c->id, ID);
     assert_string_equal(c->image_digest, DIGEST);
-    assert_memory_equal(&c->exit, &pod.containers[0].exit, sizeof(c->exit));
-    assert_memory_equal(&c->last, &pod.containers[0].last, sizeof(c->last));
+    assert_memory_equal(&c->exit, &pod->containers[0].exit, sizeof(c->exit));
+    assert_memory_equal(&c->last, &pod->containers[0].last, sizeof(c->last));
     arena_free(arena);
 }
 
@@ -114,11 +132,11 @@ static void test_states(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct pod pod;
+        struct subject s;
         struct record r = {0};
         struct arena *arena = arena_new(512);
-        full_pod(&pod, rows[i].saved);
-        CLEANUP(free) char *text = encode(&pod);
+        struct pod *pod = full_pod(&s, rows[i].saved);
+        CLEANUP(free) char *text = encode(pod);
         assert_int_equal(decode(text, true, arena, &r), 0);
         assert_int_equal(r.containers[0].machine, rows[i].restored);
         assert_int_equal(r.containers[0].exit.valid, rows[i].saved == MACHINE_EXITED);
@@ -131,12 +149,12 @@ static void test_states(void **state)
 /* The monotonic clock begins anew with the host. */
 static void test_other_boot(void **state)
 {
-    struct pod pod;
+    struct subject s;
     struct record r = {0};
     struct arena *arena = arena_new(512);
     (void)state;
-    full_pod(&pod, MACHINE_EXITED);
-    CLEANUP(free) char *text = encode(&pod);
+    struct pod *pod = full_pod(&s, MACHINE_EXITED);
+    CLEANUP(free) char *text = encode(pod);
     assert_int_equal(decode(text, false, arena, &r), 0);
     assert_int_equal(r.containers[0].restart_ms, 0);
     assert_int_equal(r.containers[0].crashes, 3);
@@ -147,14 +165,15 @@ static void test_other_boot(void **state)
 /* A record of a Pod of which little is known: an orphan's. */
 static void test_bare(void **state)
 {
-    static const struct pod_spec bare = {.uid = UID, .ns = "", .name = ""};
-    struct pod pod = {.spec = &bare};
+    static const struct container_spec nameless = {.name = "", .image = ""};
+    static const struct pod_spec bare = {
+        .uid = UID, .ns = "", .name = "", .containers = &nameless, .containers_len = 1};
+    struct subject s;
     struct record r = {0};
     struct arena *arena = arena_new(512);
     (void)state;
-    pod.obs.containers = pod.containers;
-    pod.obs.containers_len = 1;
-    CLEANUP(free) char *text = encode(&pod);
+    struct pod *pod = subject_init(&s, &bare);
+    CLEANUP(free) char *text = encode(pod);
     assert_int_equal(decode(text, true, arena, &r), 0);
     assert_string_equal(r.spec->name, "");
     assert_string_equal(r.spec->containers[0].name, "");
@@ -162,23 +181,59 @@ static void test_bare(void **state)
     arena_free(arena);
 }
 
-/* Every field at its longest, with characters that JSON writes as six: it fits. */
-static void test_longest(void **state)
+/* Init containers come back under their own numbers, behind the others. */
+static void test_inits(void **state)
 {
-    struct pod pod;
+    static const struct pod_spec three = {.uid = UID,
+                                          .ns = "ns",
+                                          .name = "p",
+                                          .containers = &container,
+                                          .containers_len = 1,
+                                          .init_containers = inits,
+                                          .init_containers_len = 2};
+    struct subject s;
     struct record r = {0};
     struct arena *arena = arena_new(512);
     (void)state;
-    full_pod(&pod, MACHINE_EXITED);
-    struct machine_exit *exit = &pod.containers[0].exit;
+    struct pod *pod = subject_init(&s, &three);
+    pod->containers[1].machine = MACHINE_EXITED;
+    pod->containers[1].exit = (struct machine_exit){.valid = true, .reason = "Completed"};
+    pod->containers[2].machine = MACHINE_RUNNING;
+    pod->containers[2].attempt = 2;
+    str_copy(pod->image_names[2], POD_IMAGE_NAME_MAX, "reg/i");
+    CLEANUP(free) char *text = encode(pod);
+    assert_int_equal(decode(text, true, arena, &r), 0);
+    assert_int_equal(r.spec->containers_len, 1);
+    assert_int_equal(r.spec->init_containers_len, 2);
+    assert_string_equal(pod_container(r.spec, 0)->name, "c");
+    assert_string_equal(pod_container(r.spec, 2)->name, "i2");
+    assert_int_equal(r.obs.containers_len, 3);
+    assert_int_equal(r.containers[0].machine, MACHINE_NONE);
+    assert_int_equal(r.containers[1].machine, MACHINE_EXITED);
+    assert_string_equal(r.containers[1].exit.reason, "Completed");
+    assert_int_equal(r.containers[2].machine, MACHINE_STARTING);
+    assert_int_equal(r.containers[2].attempt, 2);
+    assert_string_equal(r.image_names[2], "reg/i");
+    arena_free(arena);
+}
+
+/* Every field at its longest, with characters that JSON writes as six: it fits. */
+static void test_longest(void **state)
+{
+    struct subject s;
+    struct record r = {0};
+    struct arena *arena = arena_new(512);
+    (void)state;
+    struct pod *pod = full_pod(&s, MACHINE_EXITED);
+    struct machine_exit *exit = &pod->containers[0].exit;
     memset(exit->message, 1, sizeof(exit->message) - 1);
     memset(exit->reason, 1, sizeof(exit->reason) - 1);
-    pod.containers[0].last = *exit;
-    memset(pod.image_names[0], 1, sizeof(pod.image_names[0]) - 1);
-    pod.containers[0].attempt = UINT32_MAX;
-    pod.containers[0].crashes = UINT32_MAX;
+    pod->containers[0].last = *exit;
+    memset(pod->image_names[0], 1, sizeof(pod->image_names[0]) - 1);
+    pod->containers[0].attempt = UINT32_MAX;
+    pod->containers[0].crashes = UINT32_MAX;
     exit->exit_code = INT32_MIN;
-    CLEANUP(free) char *text = encode(&pod);
+    CLEANUP(free) char *text = encode(pod);
     assert_int_equal(decode(text, true, arena, &r), 0);
     assert_memory_equal(&r.containers[0].exit, exit, sizeof(*exit));
     assert_int_equal(r.containers[0].attempt, UINT32_MAX);
@@ -187,10 +242,10 @@ static void test_longest(void **state)
 
 static void test_truncated(void **state)
 {
-    struct pod pod;
+    struct subject s;
     (void)state;
-    full_pod(&pod, MACHINE_EXITED);
-    CLEANUP(free) char *text = encode(&pod);
+    struct pod *pod = full_pod(&s, MACHINE_EXITED);
+    CLEANUP(free) char *text = encode(pod);
     for (size_t len = 0; len < strlen(text); len++) {
         struct arena *arena = arena_new(512);
         struct record r = {.spec = &spec};
@@ -254,7 +309,10 @@ static void test_refused(void **state)
         "{\"version\":1," NAMES ",\"containers\":{}}",
         "{\"version\":1," NAMES ",\"containers\":[{}]}",
         "{\"version\":1," NAMES ",\"containers\":[7]}",
-        "{\"version\":1," NAMES ",\"containers\":[{\"name\":\"c\"},{\"name\":\"d\"}]}",
+        "{\"version\":1," NAMES ",\"containers\":[{\"name\":\"c\"}],\"initContainers\":{}}",
+        "{\"version\":1," NAMES
+        ",\"containers\":[{\"name\":\"c\"}],\"initContainers\":[{\"name\":\"a/b\"}]}",
+        "{\"version\":1," NAMES ",\"containers\":[{\"name\":\"c\"}],\"initContainers\":[{},{}]}",
         /* Wrong types. */
         "{\"version\":1," NAMES ",\"start\":\"1\",\"containers\":[{\"name\":\"c\"}]}",
         "{\"version\":1," NAMES ",\"stopped\":1,\"containers\":[{\"name\":\"c\"}]}",
@@ -295,8 +353,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_states),
         cmocka_unit_test(test_other_boot), cmocka_unit_test(test_bare),
-        cmocka_unit_test(test_longest),    cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_accepted),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_inits),      cmocka_unit_test(test_longest),
+        cmocka_unit_test(test_truncated),  cmocka_unit_test(test_accepted),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
