@@ -13,8 +13,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check(const struct record *r)
 {
     if (!r->spec->uid[0] || strchr(r->spec->uid, '/') || strchr(r->spec->ns, '/') ||
-        strchr(r->spec->name, '/') || r->spec->containers_len != r->obs.containers_len ||
-        r->spec->containers_len > POD_MACHINES_MAX)
+        strchr(r->spec->name, '/') || r->spec->containers_len == 0 ||
+        pod_containers_len(r->spec) != r->obs.containers_len ||
+        r->obs.containers_len > POD_MACHINES_MAX)
         abort();
     for (size_t i = 0; i < r->obs.containers_len; i++) {
         const struct container_observed *c = &r->containers[i];
@@ -23,14 +24,14 @@ static void check(const struct record *r)
     }
 }
 
-static void fill(struct pod *pod, const struct record *r)
+/* The Pod is the record's: it points into it. */
+static void fill(struct pod *pod, struct record *r)
 {
     memset(pod, 0, sizeof(*pod));
     pod->spec = r->spec;
     pod->obs = r->obs;
-    memcpy(pod->containers, r->containers, sizeof(pod->containers));
-    memcpy(pod->image_names, r->image_names, sizeof(pod->image_names));
-    pod->obs.containers = pod->containers;
+    pod->containers = pod->obs.containers = r->containers;
+    pod->image_names = r->image_names;
 }
 
 /* Written and read again: out is what was written. */

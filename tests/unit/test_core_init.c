@@ -11,7 +11,7 @@ struct row {
     const char *rule;
     void (*set_up)(struct fixture *f);
     enum restart_policy restart;
-    const char *actions;     /* names with the container's number, joined by spaces */
+    const char *actions; /* names with the container's number, joined by spaces */
     enum pod_phase phase;
     const char *states;      /* c, i1, i2: reason of waiting or terminated, or "running" */
     const char *incomplete;  /* the message of Initialized; NULL: it is True */
@@ -174,8 +174,8 @@ static const struct row rows[] = {
     {"it failed and is repeated", first_failed, .actions = "launch/1",
      .states = "PodInitializing Error PodInitializing",
      .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
-    {"OnFailure repeats it too", first_failed, .restart = RESTART_ON_FAILURE,
-     .actions = "launch/1", .states = "PodInitializing Error PodInitializing",
+    {"OnFailure repeats it too", first_failed, .restart = RESTART_ON_FAILURE, .actions = "launch/1",
+     .states = "PodInitializing Error PodInitializing",
      .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
     {"Never fails the Pod", first_failed, .restart = RESTART_NEVER, .actions = "net-del",
      .phase = PHASE_FAILED, .states = "PodInitializing Error PodInitializing",
@@ -215,8 +215,8 @@ static const struct row rows[] = {
      .phase = PHASE_SUCCEEDED, .states = "Completed Completed Completed", .ready_inits = "tt"},
     {"it failed: Failed", main_crashed, .restart = RESTART_NEVER, .actions = "net-del",
      .phase = PHASE_FAILED, .states = "Error Completed Completed", .ready_inits = "tt"},
-    {"what is forgotten is taken for done", only_main_known, .actions = "",
-     .phase = PHASE_RUNNING, .states = "running Completed Completed", .ready_inits = "tt"},
+    {"what is forgotten is taken for done", only_main_known, .actions = "", .phase = PHASE_RUNNING,
+     .states = "running Completed Completed", .ready_inits = "tt"},
     {"another image waits for the end of the running one", new_init_image, .actions = "",
      .states = "PodInitializing running PodInitializing",
      .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
