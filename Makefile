@@ -29,7 +29,7 @@ SIM_SRC  := $(wildcard tests/sim/*.c)
 PROGRAMS := $(BUILD)/unikubelet $(BUILD)/unikubelet-shim $(BUILD)/unikubelet-fakevmm
 
 .SECONDARY:
-.PHONY: all help deps demo test check unit sim fuzz-check fuzz e2e bench lint format cluster guests install clean
+.PHONY: all help deps demo test check unit sim fuzz-check fuzz e2e soak bench lint format cluster guests install clean
 all: $(PROGRAMS)
 
 help:
@@ -102,6 +102,10 @@ fuzz:
 ## e2e         K=word: end-to-end tests whose names have the word
 e2e: all
 	@cd tests/e2e && python3 -m pytest -q -x $(if $(K),-k '$(K)')
+
+## soak        MINUTES=60: streams come and go for so long; the agent's memory must stay flat
+soak: all
+	@cd tests/e2e && SOAK_MINUTES=$(or $(MINUTES),60) python3 -m pytest -q -s -k soak
 
 ## bench       measure against peers in the same run; README's table and build/bench.json
 bench: all

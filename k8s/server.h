@@ -8,7 +8,7 @@
 struct server;
 struct server_request;
 
-#define SERVER_CONNECTIONS_MAX 512
+#define SERVER_CONNECTIONS_MAX 4096
 #define SERVER_STRANGERS_MAX 128            /* nobody authenticated yet; the oldest goes first */
 #define SERVER_QUEUE_MAX (256 * 1024)       /* bytes of a stream not yet taken by the peer */
 #define SERVER_REPLY_MAX (64 * 1024 * 1024) /* of a whole answer */
