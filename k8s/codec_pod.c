@@ -72,8 +72,7 @@ const char *const *codec_texts(struct arena *arena, const struct json *object, c
     return texts(arena, json_get(object, key), NULL, ret_len);
 }
 
-static const struct key_value *pairs(struct arena *arena, const struct json *object,
-                                     size_t *ret_len)
+const struct key_value *codec_pairs(struct arena *arena, const struct json *object, size_t *ret_len)
 {
     struct key_value *list;
     size_t n = 0;
@@ -100,6 +99,16 @@ int64_t codec_time(const struct json *object, const char *key)
     return text && clock_parse_rfc3339(text, &ms) == 0 ? ms : 0;
 }
 
+/* The object that makes another Pod when this one fails. */
+static const char *controller(struct arena *arena, const struct json *owners)
+{
+    for (const struct json *v = json_first(owners); v; v = json_next(v)) {
+        if (codec_true(v, "controller"))
+            return codec_text_opt(arena, v, "uid");
+    }
+    return NULL;
+}
+
 static void read_metadata(struct arena *arena, const struct json *metadata, struct pod_spec *pod)
 {
     pod->uid = codec_text(arena, metadata, "uid");
@@ -108,8 +117,8 @@ static void read_metadata(struct arena *arena, const struct json *metadata, stru
     pod->resource_version = codec_text(arena, metadata, "resourceVersion");
     (void)json_get_int(metadata, "generation", &pod->generation);
     pod->created_ms = codec_time(metadata, "creationTimestamp");
-    pod->labels = pairs(arena, json_get(metadata, "labels"), &pod->labels_len);
-    pod->annotations = pairs(arena, json_get(metadata, "annotations"), &pod->annotations_len);
+    pod->labels = codec_pairs(arena, json_get(metadata, "labels"), &pod->labels_len);
+    pod->annotations = codec_pairs(arena, json_get(metadata, "annotations"), &pod->annotations_len);
     if (json_get_string(metadata, "deletionTimestamp")) {
         pod->deletion_ms = codec_time(metadata, "deletionTimestamp");
         if (pod->deletion_ms == 0)
@@ -119,6 +128,7 @@ static void read_metadata(struct arena *arena, const struct json *metadata, stru
     }
     if (key_value_find(pod->annotations, pod->annotations_len, MIRROR_ANNOTATION))
         pod->features |= PF_MIRROR;
+    pod->controller_uid = controller(arena, json_get(metadata, "ownerReferences"));
 }
 
 static uint32_t features(const struct json *spec)
@@ -256,6 +266,7 @@ static void read_spec(struct arena *arena, const struct json *spec, const struct
         codec_containers(arena, spec, "initContainers", json_get(status, "initContainerStatuses"),
                          &pod->init_containers_len);
     read_volumes(arena, codec_array(spec, "volumes"), pod);
+    codec_placement(arena, spec, pod);
 }
 
 static void read_conditions(const struct json *array, struct pod_spec *pod)

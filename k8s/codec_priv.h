@@ -15,6 +15,8 @@ bool codec_true(const struct json *object, const char *key);
 const struct json *codec_array(const struct json *object, const char *key);
 const char *const *codec_texts(struct arena *arena, const struct json *object, const char *key,
                                size_t *ret_len);
+/* Where the Pod wants to run: nodeSelector, required node affinity, tolerations. */
+void codec_placement(struct arena *arena, const struct json *spec, struct pod_spec *pod);
 /* Unix ms; 0 when absent or no time. */
 int64_t codec_time(const struct json *object, const char *key);
 /* -1 when absent or no quantity; too large ones become INT64_MAX. */

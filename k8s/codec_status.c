@@ -140,10 +140,29 @@ static void write_text(struct json_writer *w, const char *key, const char *text,
         jw_null(w, key);
 }
 
+/* Contract 3.4: the node ended what would have gone on. */
+static void write_disruption(struct json_writer *w, const struct pod_status *status)
+{
+    jw_begin_object(w, NULL);
+    jw_string(w, "type", "DisruptionTarget");
+    jw_string(w, "status", "True");
+    jw_int(w, "observedGeneration", status->observed_generation);
+    jw_null(w, "lastProbeTime");
+    codec_write_time(w, "lastTransitionTime", status->verdict->since_ms);
+    jw_string(w, "reason", "TerminationByKubelet");
+    jw_string(w, "message", status->verdict->message);
+    jw_end_object(w);
+}
+
 static void write_conditions(struct json_writer *w, const struct pod_status *status, bool patch)
 {
+    /* Of a Pod that was not let in the kubelet says its phase alone. */
+    int len = status->verdict && status->verdict->rejected ? 0 : _COND_MAX;
+
     jw_begin_array(w, "conditions");
-    for (int i = 0; i < _COND_MAX; i++) {
+    if (status->verdict && status->verdict->disruption)
+        write_disruption(w, status);
+    for (int i = 0; i < len; i++) {
         const struct condition_status *c = &status->conditions[i];
 
         jw_begin_object(w, NULL);

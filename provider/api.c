@@ -14,6 +14,7 @@
 #include "provider/agent.h"
 #include "provider/host.h"
 #include "provider/machines.h"
+#include "provider/node.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -142,8 +143,8 @@ static bool world_refuse_env(void *world, const struct pod_spec *spec, struct re
     struct agent *agent = world;
     *ret = (struct refuse_env){
         .allocatable_memory_bytes = agent->host->memory_allocatable_bytes,
-        .allocatable_cpu_milli = agent->host->cpu_allocatable_milli,
     };
+    node_admit_env(agent->node, &ret->node);
     if (agent->vmm_config.accel == ACCEL_AUTO)
         return false; /* how machines can run is still being asked; see node.c */
     if (!spec->runtime_class)

@@ -2,6 +2,7 @@
  * changed, say why when machines cannot run. The Lease is lease.c's. */
 #include "provider/node_priv.h"
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -351,6 +352,7 @@ static void on_existing(void *userdata, const struct kube_answer *answer)
     bool same = node->uid[0] && str_eq(node->uid, uid);
     if (!same)
         keep_times(node, root);
+    node_facts_take(node, root);
     registered(node, uid ? uid : "");
     json_free(root);
     if (same) {
@@ -386,6 +388,7 @@ static void on_created(void *userdata, const struct kube_answer *answer)
         registered(node, uid ? uid : "");
         node->posted_hash = status_hash(node);
         node->posted_mono_ms = clock_mono_ms();
+        node_facts_take(node, root);
         node_watch_acked(node, root);
         json_free(root);
         tell_ready(node, ready);
@@ -553,5 +556,7 @@ void node_free(struct node *node)
     if (!node)
         return;
     buf_free(&node->body);
+    if (node->facts)
+        arena_free(node->facts);
     free(node);
 }

@@ -8,6 +8,10 @@
 struct agent;
 struct node;
 
+struct admit_env;
+
+/* What admission asks of the Node, without what the Pods here use. */
+void node_admit_env(const struct node *node, struct admit_env *ret);
 /* Begins registration. uid_file keeps this agent's own id over restarts. */
 struct node *node_start(struct agent *agent);
 /* Sends nothing more. */

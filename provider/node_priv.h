@@ -13,6 +13,9 @@
 #define AGENT_ID_ANNOTATION "unikubelet.dev/agent-id"
 #define EXIT_NAME_TAKEN 3 /* another live agent holds the Node's name */
 
+/* Places in node->conditions. */
+enum { NODE_MEMORY_PRESSURE, NODE_DISK_PRESSURE, NODE_PID_PRESSURE, NODE_READY, NODE_CONDITIONS };
+
 enum node_state {
     NODE_CLAIMING,    /* is the name free? reading the Lease */
     NODE_CLAIMED,     /* it is ours; waiting for the word on whether machines can run */
@@ -40,6 +43,13 @@ struct node {
     size_t conditions_len;
     char ready_message[1024];
     bool started_told;
+
+    /* What admission needs of the Node object as the API has it; NULL: not seen yet. */
+    struct arena *facts;
+    const struct key_value *labels;
+    size_t labels_len;
+    const struct taint *taints;
+    size_t taints_len;
 
     /* What others do to it. */
     struct watch *watch;
@@ -89,6 +99,8 @@ void node_watch_acked(struct node *node, const struct json *object);
 /* Answers what was seen meanwhile, once no request is under way. */
 void node_watch_check(struct node *node);
 void node_watch_again(struct node *node); /* versions begin anew */
+/* node_facts.c */
+void node_facts_take(struct node *node, const struct json *object); /* the Node object */
 /* node.c */
 void node_claimed(struct node *node);
 void node_doubt(struct node *node); /* the Node may have been deleted: posts its status at once */

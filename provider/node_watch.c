@@ -68,6 +68,8 @@ static void on_object(void *userdata, enum watch_event event, const struct json 
     const char *uid = json_string(json_path(object, "metadata.uid"));
     const char *version = json_string(json_path(object, "metadata.resourceVersion"));
     node->listed = true;
+    if (event != WATCH_DELETED)
+        node_facts_take(node, object);
     if (!version || str_to_u64(version, &node->other_version) < 0)
         return;
     node->other =

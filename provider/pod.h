@@ -26,9 +26,11 @@ struct pod {
     struct container_observed *containers;   /* obs.containers: obs.containers_len of them */
     char (*image_names)[POD_IMAGE_NAME_MAX]; /* of each, its repository, for imageID [saved] */
     bool refused;
-    struct refusal *refusal; /* when refused; rare, so not in every Pod's memory */
-    bool refusal_told;       /* its event was posted */
-    bool listed;             /* seen since the last relist began */
+    struct refusal *refusal;     /* when refused; rare, so not in every Pod's memory */
+    bool refusal_told;           /* its event was posted */
+    bool held;                   /* not let in yet; refusal says why */
+    struct pod_verdict *verdict; /* that obs points to; NULL: none, as for nearly every Pod */
+    bool listed;                 /* seen since the last relist began */
 
     struct pod *dirty_next;
     bool dirty;

@@ -22,6 +22,7 @@ struct reconcile *reconcile_new(const struct reconcile_config *config, const str
     r->host_ip = xstrdup(config->host_ip);
     r->by_uid = map_new();
     r->by_name = map_new();
+    r->owners = map_new();
     r->dirty_tail = &r->dirty_head;
     r->deadline_ms = DEADLINE_NONE;
     buf_init(&r->patch, PATCH_MAX);
@@ -40,6 +41,7 @@ static void release(struct pod *pod)
     free(pod->refusal);
     free(pod->containers);
     free(pod->image_names);
+    free(pod->verdict);
     free(pod);
 }
 
@@ -56,6 +58,7 @@ void reconcile_free(struct reconcile *r)
     }
     map_free(r->by_uid);
     map_free(r->by_name);
+    owners_free(r);
     buf_free(&r->patch);
     buf_free(&r->record);
     free(r->host_ip);
@@ -164,13 +167,23 @@ static bool pod_actionable(const struct reconcile *r, const struct pod *pod)
 }
 
 /* Decides once per version of the spec whether the Pod is run. False: not known yet. */
-static bool pod_judge(struct reconcile *r, struct pod *pod)
+static bool pod_judge(struct reconcile *r, struct pod *pod, const struct now *now)
 {
-    if (pod->obs.gone || pod->spec->deletion_ms)
+    if (pod->obs.gone || pod->spec->deletion_ms || pod->obs.verdict)
         return true; /* to be ended in any case */
     struct refuse_env env;
     if (!r->ops->refuse_env(r->world, pod->spec, &env))
         return false;
+    switch (pod_admission(r, pod, &env.node, now)) {
+    case ADMISSION_UNKNOWN:
+        return false;
+    case ADMISSION_HELD:
+        return true;
+    case ADMISSION_IN:
+        break;
+    }
+    if (pod->obs.verdict)
+        return true;
     struct refusal refusal;
     pod->refused = pod_refuse(pod->spec, &env, &refusal);
     if (pod->refused) {
@@ -194,8 +207,9 @@ static bool pod_process(struct reconcile *r, struct pod *pod)
         pod_free(r, pod);
         return false;
     }
-    if (!pod_actionable(r, pod) || !pod_judge(r, pod))
+    if (!pod_actionable(r, pod) || !pod_judge(r, pod, &now))
         return true;
+    uint64_t held_ms = pod->held ? pod->deadline_ms : DEADLINE_NONE;
     for (unsigned round = 0; round < STEP_ROUNDS_MAX; round++) {
         struct action actions[ACTIONS_MAX];
         size_t count = pod_step(pod->spec, &pod->obs, pod->refused ? pod->refusal : NULL, &now,
@@ -207,6 +221,8 @@ static bool pod_process(struct reconcile *r, struct pod *pod)
                 return false;
         }
     }
+    if (held_ms < pod->deadline_ms)
+        pod->deadline_ms = held_ms;
     pod_report(r, pod, &now);
     /* Else another agent would start from an older truth, and report it. */
     if (pod->unsaved && now.mono_ms >= pod->save_due_ms && pod_save(r, pod) < 0)

@@ -118,6 +118,11 @@ void reconcile_patched(struct reconcile *r, const char *uid, int http, const cha
                        const char *error);
 void reconcile_deleted(struct reconcile *r, const char *uid, int http, const char *error);
 
+/* The node ends this Pod: its machines are asked to end within verdict->grace_ms, then it is Failed
+ * with the verdict's reason. Survives the agent. False when the Pod is unknown, being deleted or at
+ * its end already. The event is the caller's. */
+bool reconcile_end(struct reconcile *r, const char *uid, const struct pod_verdict *verdict);
+
 /* Once a loop turn. Returns the next deadline (mono ms), DEADLINE_NONE for none. */
 uint64_t reconcile_flush(struct reconcile *r);
 /* Something that all Pods depend on changed. */

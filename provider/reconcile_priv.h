@@ -33,7 +33,21 @@ struct reconcile {
     uint64_t restored_ms; /* mono: when they were found */
     struct buf patch;
     struct buf record;
+    struct map *owners; /* controllers whose Pods were rejected; see reconcile_admit.c */
 };
+
+enum admission {
+    ADMISSION_IN,      /* or ended already */
+    ADMISSION_HELD,    /* not let in, and not rejected yet */
+    ADMISSION_UNKNOWN, /* the Node is not known yet */
+};
+
+/* reconcile_admit.c. env->used is filled here. */
+enum admission pod_admission(struct reconcile *r, struct pod *pod, struct admit_env *env,
+                             const struct now *now);
+struct amounts pods_used(const struct reconcile *r);
+void pod_verdict_set(struct pod *pod, const struct pod_verdict *verdict); /* copies */
+void owners_free(struct reconcile *r);
 
 void pod_dirty(struct reconcile *r, struct pod *pod);
 /* A new Pod in the tables, from a decoded or a minimal spec. */
@@ -59,6 +73,7 @@ struct record {
     struct pod_observed obs;
     struct container_observed containers[POD_MACHINES_MAX];
     char image_names[POD_MACHINES_MAX][POD_IMAGE_NAME_MAX];
+    struct pod_verdict verdict; /* reason "": none */
 };
 int record_decode(const char *data, size_t len, bool same_boot, struct arena *arena,
                   struct record *ret);

@@ -29,6 +29,8 @@ int reconcile_restore(struct reconcile *r, const char *uid, const char *data, si
         pod->containers[i] = record.containers[i];
         memcpy(pod->image_names[i], record.image_names[i], POD_IMAGE_NAME_MAX);
     }
+    if (record.verdict.reason[0])
+        pod_verdict_set(pod, &record.verdict);
     pod->same_boot = same_boot;
     return 0;
 }
@@ -83,6 +85,7 @@ void reconcile_restored(struct reconcile *r, bool (*found)(void *userdata, const
         struct container_observed *c = &pod->containers[i];
         if (c->machine != MACHINE_STARTING)
             continue;
+        pod->obs.admitted = true; /* of a machine that was, or was about to be, started */
         if (found(userdata, c->id)) {
             pod->adopting = true;
             r->adopting++;

@@ -60,6 +60,20 @@ static void encode_containers(struct json_writer *w, const char *key, const stru
     jw_end_array(w);
 }
 
+static void encode_verdict(struct json_writer *w, const struct pod_verdict *verdict)
+{
+    if (!verdict)
+        return;
+    jw_begin_object(w, "verdict");
+    jw_string(w, "reason", verdict->reason);
+    jw_string(w, "message", verdict->message);
+    jw_bool(w, "rejected", verdict->rejected);
+    jw_bool(w, "disruption", verdict->disruption);
+    jw_int(w, "grace", verdict->grace_ms);
+    jw_int(w, "since", verdict->since_ms);
+    jw_end_object(w);
+}
+
 void record_encode(const struct pod *pod, struct buf *out)
 {
     size_t regular = pod->spec->containers_len < pod->obs.containers_len ? pod->spec->containers_len
@@ -73,6 +87,7 @@ void record_encode(const struct pod *pod, struct buf *out)
     jw_int(&w, "start", pod->obs.start_ms);
     jw_bool(&w, "stopped", pod->obs.stopped_for_good);
     jw_string(&w, "ip", pod->obs.pod_ip);
+    encode_verdict(&w, pod->obs.verdict);
     encode_containers(&w, "containers", pod, 0, regular);
     if (pod->obs.containers_len > regular)
         encode_containers(&w, "initContainers", pod, regular, pod->obs.containers_len);
@@ -164,6 +179,19 @@ static void decode_machine(struct reader *r, const struct json *object, bool sam
     c->stop_sent = asked && c->machine == MACHINE_EXITED;
 }
 
+static void decode_verdict(struct reader *r, const struct json *object, struct pod_verdict *ret)
+{
+    if (!object)
+        return;
+    r->bad = r->bad || !json_is_object(object);
+    get_text(r, object, "reason", ret->reason, sizeof(ret->reason));
+    get_text(r, object, "message", ret->message, sizeof(ret->message));
+    ret->rejected = get_bool(r, object, "rejected");
+    ret->disruption = get_bool(r, object, "disruption");
+    ret->grace_ms = get_int(r, object, "grace", 0, TIME_MAX);
+    ret->since_ms = get_int(r, object, "since", 0, TIME_MAX);
+}
+
 /* Names become parts of paths. */
 static bool is_name(const char *text)
 {
@@ -239,6 +267,7 @@ static int decode(const struct json *root, bool same_boot, struct arena *arena, 
     ret->obs.start_ms = get_int(&r, root, "start", 0, TIME_MAX);
     ret->obs.stopped_for_good = get_bool(&r, root, "stopped");
     get_text(&r, root, "ip", ret->obs.pod_ip, sizeof(ret->obs.pod_ip));
+    decode_verdict(&r, json_get(root, "verdict"), &ret->verdict);
     decode_containers(&r, json_get(root, "containers"), same_boot, 0, ret);
     decode_containers(&r, json_get(root, "initContainers"), same_boot, spec->containers_len, ret);
     return r.bad ? -EBADMSG : 0;

@@ -9,7 +9,8 @@
 #define OBSERVED_TEXT_MAX 256 /* an error or last console line, for a container's message */
 #define OBSERVED_ID_MAX 72    /* instance id or image digest with "sha256:" */
 #define OBSERVED_REASON_MAX 40
-#define OBSERVED_IP_MAX 46 /* INET6_ADDRSTRLEN */
+#define OBSERVED_VERDICT_MAX 512 /* why the node ended a Pod */
+#define OBSERVED_IP_MAX 46       /* INET6_ADDRSTRLEN */
 
 /* Both clocks at one moment: deadlines use mono, what is reported uses unix. */
 struct now {
@@ -93,6 +94,17 @@ struct container_observed {
     uint64_t stop_deadline_ms; /* mono; when stop_sent */
 };
 
+/* The node's own end of a Pod: not let in, evicted, shut down with the host. Its phase is Failed
+ * with this reason as soon as nothing of it runs (contract 3.5, 3.10). */
+struct pod_verdict {
+    char reason[OBSERVED_REASON_MAX];   /* status.reason: OutOfcpu, Evicted, Terminated, ... */
+    char message[OBSERVED_VERDICT_MAX]; /* status.message */
+    bool rejected;                      /* it never began: no container has a state */
+    bool disruption;                    /* DisruptionTarget is True, as for every Pod that lived */
+    int64_t grace_ms;                   /* its machines have so long to end */
+    int64_t since_ms;                   /* unix */
+};
+
 enum api_delete_state { API_DELETE_NONE, API_DELETE_SENT, API_DELETE_DONE };
 
 struct condition_observed {
@@ -111,7 +123,9 @@ struct pod_observed {
     int64_t start_ms;      /* unix: status.startTime, 0 until accepted; never changes [saved] */
     bool gone;             /* the API object is gone: DELETED seen, or not in a complete list */
     bool stopped_for_good; /* no container will start again: set once, never cleared [saved] */
-    bool cleaned;          /* state, cgroup and network of this Pod are off the host */
+    bool admitted;         /* let in by admit.h, which is never asked again */
+    const struct pod_verdict *verdict; /* NULL: none; the caller's, set once [saved] */
+    bool cleaned;                      /* state, cgroup and network of this Pod are off the host */
     bool clean_sent;
     enum api_delete_state api_delete;
     uint64_t api_delete_retry_ms; /* mono */

@@ -133,6 +133,46 @@ enum pod_feature {
     PF_ACTIVE_DEADLINE = 1u << 10,
     PF_READINESS_GATES = 1u << 11,
     PF_MIRROR = 1u << 12, /* annotation kubernetes.io/config.mirror: someone else's static Pod */
+    PF_STATIC = 1u << 13, /* from a file of this node; never set by what the API says */
+};
+
+/* What a nodeSelectorTerm may ask of a label or field of the Node. */
+enum node_operator {
+    NODE_IN,
+    NODE_NOT_IN,
+    NODE_EXISTS,
+    NODE_DOES_NOT_EXIST,
+    NODE_GT,
+    NODE_LT,
+    NODE_OPERATOR_UNKNOWN, /* of a later API: matches no Node */
+};
+
+struct node_match {
+    const char *key;
+    enum node_operator op;
+    const char *const *values;
+    size_t values_len;
+};
+
+/* One of nodeSelectorTerms: all of it must match. */
+struct node_term {
+    const struct node_match *labels; /* matchExpressions */
+    size_t labels_len;
+    const struct node_match *fields; /* matchFields */
+    size_t fields_len;
+};
+
+struct toleration {
+    const char *key;    /* NULL: every key */
+    const char *value;  /* "" with exists */
+    const char *effect; /* NULL: every effect */
+    bool exists;        /* operator Exists; else Equal */
+};
+
+struct taint {
+    const char *key;
+    const char *value;
+    const char *effect;
 };
 
 struct volume {
@@ -156,7 +196,16 @@ struct pod_spec {
     const struct key_value *annotations;
     size_t annotations_len;
 
+    const char *controller_uid; /* of the owner that is its controller; NULL: none */
+
     const char *node_name;
+    const struct key_value *node_selector;
+    size_t node_selector_len;
+    const struct node_term *node_terms; /* required node affinity: one of them must match ... */
+    size_t node_terms_len;
+    bool node_affinity;                   /* ... where there is any */
+    const struct toleration *tolerations; /* those that the node looks at; see codec_placement.c */
+    size_t tolerations_len;
     const char *service_account; /* NULL: none */
     const char *runtime_class;   /* NULL: none */
     const char *hostname;        /* NULL: the Pod's name */

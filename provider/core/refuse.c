@@ -175,44 +175,20 @@ static bool working_dir(const struct rule *rule, const struct pod_spec *spec,
     return false;
 }
 
-static int64_t max_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* The machine gets its whole limit: unlike a container's it is not shared with others later. */
+/* The machine gets its whole limit: unlike a container's it is not shared with others later. A
+ * request that is too large is admit.h's. */
 static bool too_much_memory(const struct rule *rule, const struct pod_spec *spec,
                             const struct refuse_env *env, char path[PATH_MAX_TEXT])
 {
     char wanted[QUANTITY_MAX], given[QUANTITY_MAX];
 
     for (size_t i = 0; i < pod_containers_len(spec); i++) {
-        const struct resources *res = &pod_container(spec, i)->resources;
-        bool limit = res->memory_limit_bytes >= res->memory_request_bytes;
-        int64_t bytes = max_of(res->memory_limit_bytes, res->memory_request_bytes);
+        int64_t bytes = pod_container(spec, i)->resources.memory_limit_bytes;
 
         if (env->allocatable_memory_bytes > 0 && bytes > env->allocatable_memory_bytes) {
-            field_path(path, spec, i, "resources.%s.%s (%s; the node has %s)",
-                       limit ? "limits" : "requests", rule->field, quantity_bytes(wanted, bytes),
+            field_path(path, spec, i, "resources.limits.%s (%s; the node has %s)", rule->field,
+                       quantity_bytes(wanted, bytes),
                        quantity_bytes(given, env->allocatable_memory_bytes));
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool too_much_cpu(const struct rule *rule, const struct pod_spec *spec,
-                         const struct refuse_env *env, char path[PATH_MAX_TEXT])
-{
-    char wanted[QUANTITY_MAX], given[QUANTITY_MAX];
-
-    for (size_t i = 0; i < pod_containers_len(spec); i++) {
-        int64_t milli = pod_container(spec, i)->resources.cpu_request_milli;
-
-        if (env->allocatable_cpu_milli > 0 && milli > env->allocatable_cpu_milli) {
-            field_path(path, spec, i, "resources.requests.%s (%s; the node has %s)", rule->field,
-                       quantity_cpu(wanted, milli),
-                       quantity_cpu(given, env->allocatable_cpu_milli));
             return true;
         }
     }
@@ -230,7 +206,6 @@ static const struct rule rules[] = {
     {other_handler, "runtimeClassName", 0,
      "is not for this node, which runs only handler \"" HANDLER "\": use that RuntimeClass, or "
      "bind the Pod to another node"},
-    {pod_bit, "os.name", PF_OS_NOT_LINUX, "must be linux or left out"},
     {pod_bit, "securityContext.windowsOptions", PF_WINDOWS_OPTIONS,
      "is for Windows nodes: remove it"},
     {no_container, "containers", 0, "is empty: name one container"},
@@ -280,7 +255,6 @@ static const struct rule rules[] = {
      "is not supported: only cpu, memory and ephemeral-storage are; remove it"},
     {too_much_memory, "memory", 0,
      "is more than this node can give: lower it or use a larger node"},
-    {too_much_cpu, "cpu", 0, "is more than this node can give: lower it or use a larger node"},
 };
 
 bool pod_refuse(const struct pod_spec *spec, const struct refuse_env *env, struct refusal *ret)

@@ -1,15 +1,16 @@
 /* Which Pods are not run, and the sentence that says so: one table, published in docs/pod-api.md.
- * Refused Pods stay Pending with a waiting reason and an event: rejecting them (phase Failed) makes
- * a ReplicaSet create the next one at once (contract 3.5). */
+ * Refused Pods stay Pending with a waiting reason and an event: rejecting them (phase Failed, as
+ * admit.h does for want of room) makes a ReplicaSet create the next one at once (contract 3.5). */
 #pragma once
 
+#include "provider/core/admit.h"
 #include "provider/core/step.h"
 
 struct refuse_env {
+    struct admit_env node;       /* for admit.h, without what the Pods here ask for */
     const char *runtime_handler; /* of the Pod's RuntimeClass; NULL: it has none */
     bool runtime_class_missing;  /* it names a class that does not exist */
     int64_t allocatable_memory_bytes;
-    int64_t allocatable_cpu_milli;
 };
 
 /* True and *ret filled when the Pod cannot be run. */

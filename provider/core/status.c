@@ -35,7 +35,7 @@ static bool restarts(const struct pod_spec *spec, const struct pod_observed *obs
 {
     const struct container_observed *c = &obs->containers[i];
 
-    if (pod_ending(spec, obs) || obs->stopped_for_good || api_terminal(spec))
+    if (pod_ending(spec, obs) || obs->stopped_for_good || obs->verdict || api_terminal(spec))
         return false;
     return c->machine != MACHINE_EXITED || container_replaced(c) ||
            container_will_restart(spec, i, &c->exit);
@@ -93,6 +93,8 @@ enum pod_phase pod_phase(const struct pod_spec *spec, const struct pod_observed 
     struct census n = {0};
 
     (void)refusal; /* a refused Pod has nothing but waiting containers: Pending by the same rules */
+    if (obs->verdict && pod_machines_gone(obs))
+        return PHASE_FAILED;
     if (api_terminal(spec))
         return spec->api_phase;
     for (size_t i = 0; i < len; i++) {
@@ -388,6 +390,18 @@ static bool nothing_known(const struct pod_observed *obs)
     return true;
 }
 
+/* Not before the end: until then the Pod is what it was, as the kubelet's status manager has it. */
+static void set_verdict(const struct pod_observed *obs, struct pod_status *ret)
+{
+    if (!obs->verdict || !pod_machines_gone(obs))
+        return;
+    ret->verdict = obs->verdict;
+    ret->reason = obs->verdict->reason;
+    ret->message = obs->verdict->message;
+    if (obs->verdict->rejected)
+        ret->containers_len = ret->inits_len = 0;
+}
+
 void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
                 const struct refusal *refusal, const char *host_ip, const struct now *now,
                 struct pod_status *ret)
@@ -411,6 +425,7 @@ void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
         obs->containers[i].ready = ret->containers[i].ready;
     }
     set_conditions(spec, obs, now, ret);
+    set_verdict(obs, ret);
 }
 
 /* A state that the next step replaces in a moment, if all goes well. */

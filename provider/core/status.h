@@ -32,8 +32,9 @@ struct condition_status {
 
 struct pod_status {
     enum pod_phase phase;
-    const char *reason;  /* NULL: none */
-    const char *message; /* NULL: none */
+    const char *reason;                /* NULL: none */
+    const char *message;               /* NULL: none */
+    const struct pod_verdict *verdict; /* that reason and message come from; NULL: none */
     const char *host_ip;
     const char *pod_ip; /* "": none */
     int64_t start_ms;

@@ -141,7 +141,7 @@ bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed
 
     if (!pod_machines_gone(obs))
         return false;
-    if (obs->stopped_for_good || api_terminal(spec))
+    if (obs->stopped_for_good || obs->verdict || api_terminal(spec))
         return true;
     if (pod_find_init(spec, obs, &init))
         return ended_for_good(spec, obs, init);
@@ -376,6 +376,8 @@ size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
         plan_end(&plan);
     } else if (pod_stopped_for_good(spec, obs)) {
         (void)plan_net_down(&plan);
+    } else if (obs->verdict) {
+        plan_stop(&plan, obs->verdict->grace_ms);
     } else if (obs->stopped_for_good || api_terminal(spec)) {
         /* Somebody else ended it, the Pod garbage collector for one. */
         plan_stop(&plan, grace_ms_of(spec->grace_s));

@@ -456,7 +456,10 @@ static bool op_refuse_env(void *world, const struct pod_spec *spec, struct refus
 {
     const struct sim *sim = world;
     (void)spec;
-    *ret = (struct refuse_env){.allocatable_memory_bytes = 1 << 30, .allocatable_cpu_milli = 4000};
+    *ret = (struct refuse_env){
+        .allocatable_memory_bytes = 1 << 30,
+        .node = {.known = true, .node_name = "uk-0", .allocatable = {4000, 1 << 30, 1 << 30, 110}},
+    };
     return sim->env_known;
 }
 

@@ -369,12 +369,50 @@ static void test_hash(void **state)
     }
 }
 
+/* nodeSelector, required node affinity, the tolerations that the node looks at, and who owns it. */
+static void test_placement(void **state)
+{
+    static const char text[] =
+        "{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\",\"ownerReferences\":["
+        "{\"uid\":\"o1\"},{\"uid\":\"o2\",\"controller\":true}]},"
+        "\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}],"
+        "\"nodeSelector\":{\"zone\":\"a\",\"bad\":1},"
+        "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{"
+        "\"nodeSelectorTerms\":[{},{\"matchExpressions\":[{\"key\":\"cores\",\"operator\":\"Gt\","
+        "\"values\":[\"4\"]},{\"key\":\"x\",\"operator\":\"Near\"}],\"matchFields\":[{\"key\":"
+        "\"metadata.name\",\"operator\":\"In\",\"values\":[\"uk-0\"]}]}]}}},"
+        "\"tolerations\":[{\"operator\":\"Exists\"},{\"key\":\"a\",\"effect\":\"NoSchedule\"},"
+        "{\"key\":\"b\",\"value\":\"v\",\"effect\":\"NoExecute\"}]}}";
+    struct decoded d;
+
+    (void)state;
+    assert_int_equal(decode(text, &d, NULL), 0);
+    assert_string_equal(d.pod->controller_uid, "o2");
+    assert_int_equal(d.pod->node_selector_len, 1);
+    assert_string_equal(d.pod->node_selector[0].value, "a");
+    assert_true(d.pod->node_affinity);
+    assert_int_equal(d.pod->node_terms_len, 2);
+    assert_int_equal(d.pod->node_terms[0].labels_len + d.pod->node_terms[0].fields_len, 0);
+    const struct node_term *term = &d.pod->node_terms[1];
+    assert_int_equal(term->labels_len, 2);
+    assert_int_equal(term->labels[0].op, NODE_GT);
+    assert_string_equal(term->labels[0].values[0], "4");
+    assert_int_equal(term->labels[1].op, NODE_OPERATOR_UNKNOWN);
+    assert_string_equal(term->fields[0].key, "metadata.name");
+    assert_int_equal(d.pod->tolerations_len, 2);
+    assert_true(d.pod->tolerations[0].exists && !d.pod->tolerations[0].key);
+    assert_false(d.pod->tolerations[1].exists);
+    assert_string_equal(d.pod->tolerations[1].value, "v");
+    assert_string_equal(d.pod->tolerations[1].effect, "NoExecute");
+    arena_free(d.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_minimal),  cmocka_unit_test(test_full),
         cmocka_unit_test(test_features), cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_unusable),
+        cmocka_unit_test(test_unusable), cmocka_unit_test(test_placement),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
