@@ -22,6 +22,7 @@ struct network;
 struct node;
 struct server;
 struct server_request;
+struct shutdown;
 struct statedir;
 struct watch;
 
@@ -67,8 +68,9 @@ struct agent {
     struct endpoints *endpoints;
     char *serving_cert; /* PEM, the last that identity or configuration gave */
     char *serving_key;
-    uint64_t trimmed_ms; /* mono */
-    size_t trimmed_free; /* free bytes of the heap when it was trimmed last */
+    uint64_t trimmed_ms;       /* mono */
+    size_t trimmed_free;       /* free bytes of the heap when it was trimmed last */
+    struct shutdown *shutdown; /* NULL: not under way */
     int exit_code;
 };
 

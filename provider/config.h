@@ -36,7 +36,11 @@ struct config {
     char *client_ca_file;
     bool server_tls_bootstrap;
     bool anonymous_auth;
-    struct config_list node_labels; /* key=value */
+    struct config_list node_labels;   /* key=value */
+    struct config_list eviction_hard; /* signal<amount */
+    int64_t eviction_transition_seconds;
+    bool drain_on_exit;
+    int64_t shutdown_seconds, shutdown_critical_seconds;
     char *provider_id;
     int64_t max_pods;
     char *reserved_cpu; /* quantities */

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "provider/core/evict.h"
 #include "provider/core/quantity.h"
 #include "vmm-bridge/vmm.h"
 
@@ -170,6 +171,12 @@ static bool is_network(const char *text)
     return str_eq(text, "cni") || str_eq(text, "none");
 }
 
+static bool is_eviction(const char *text)
+{
+    struct threshold threshold;
+    return threshold_parse(text, &threshold) == 0;
+}
+
 static const struct {
     bool (*fits)(const char *text);
     const char *words;
@@ -188,6 +195,8 @@ static const struct {
     [SHAPE_VMM] = {is_vmm, "qemu or fake"},
     [SHAPE_ACCEL] = {is_accel, "auto, kvm or tcg"},
     [SHAPE_NETWORK] = {is_network, "cni or none"},
+    [SHAPE_EVICTION] = {is_eviction, "a threshold such as memory.available<100Mi or "
+                                     "nodefs.available<10%"},
 };
 
 static_assert(ARRAY_LEN(shapes) == _SHAPE_MAX, "a shape without a row");

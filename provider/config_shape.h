@@ -19,6 +19,7 @@ enum shape {
     SHAPE_VMM,
     SHAPE_ACCEL,
     SHAPE_NETWORK,
+    SHAPE_EVICTION, /* signal<quantity or percentage */
     _SHAPE_MAX,
 };
 

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "provider/config.h"
 #include "provider/core/quantity.h"
+#include "provider/pressure.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,8 +22,6 @@
 #include <unistd.h>
 
 #define HOST_FILE_MAX 65536
-#define STORAGE_RESERVE_PERCENT 10 /* kubelet's evictionHard nodefs.available (contract App. F) */
-#define EVICTION_MEMORY_BYTES (100LL * 1024 * 1024) /* kubelet's memory.available */
 
 static void read_line(const char *path, char *dst, size_t size)
 {
@@ -101,11 +100,14 @@ int host_read(const struct config *config, struct host *ret, struct err *err)
     host.memory_bytes = meminfo("MemTotal:");
     host_refresh(config, &host);
     host.cpu_allocatable_milli = host.cpu_milli - reserved_cpu;
-    host.memory_allocatable_bytes = host.memory_bytes - reserved_memory - EVICTION_MEMORY_BYTES;
-    host.storage_allocatable_bytes = host.storage_bytes / 100 * (100 - STORAGE_RESERVE_PERCENT);
+    host.memory_allocatable_bytes = host.memory_bytes - reserved_memory -
+                                    pressure_reserve(config, SIGNAL_MEMORY, host.memory_bytes);
+    host.storage_allocatable_bytes =
+        host.storage_bytes - pressure_reserve(config, SIGNAL_NODEFS, host.storage_bytes);
     if (host.cpu_allocatable_milli <= 0 || host.memory_allocatable_bytes <= 0)
         return err_spec(err, -ERANGE,
-                        "reservedCPU %s and reservedMemory %s leave nothing of this host for Pods",
+                        "reservedCPU %s, reservedMemory %s and evictionHard leave nothing of this "
+                        "host for Pods",
                         config->reserved_cpu, config->reserved_memory);
     *ret = host;
     return 0;

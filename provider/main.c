@@ -7,6 +7,7 @@
 #include "provider/agent.h"
 #include "provider/metrics.h"
 #include "provider/node.h"
+#include "provider/shutdown.h"
 #include "provider/startup.h"
 
 #include <malloc.h>
@@ -78,6 +79,7 @@ static void on_prepare(uv_prepare_t *prepare)
     uint64_t now = clock_mono_ms();
     if (work)
         measure_lag(agent);
+    shutdown_turn(agent);
     if (deadline == DEADLINE_NONE)
         uv_timer_stop(&agent->timer);
     else
@@ -88,6 +90,12 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct agent *agent = handle->data;
+    bool first = !agent->shutdown;
+    if (agent->config.drain_on_exit && agent->node && first) {
+        log_info(NULL, "stop", "signal %d: ending all Pods; a second one stops at once", signum);
+        shutdown_begin(agent);
+        return;
+    }
     log_info(NULL, "stop", "signal %d: stopping; machines go on", signum);
     agent_stop(agent, 0);
 }
@@ -107,6 +115,7 @@ static void close_loop(struct agent *agent)
     uv_walk(&agent->loop, close_handle, NULL);
     (void)uv_run(&agent->loop, UV_RUN_DEFAULT);
     node_free(agent->node);
+    shutdown_end(agent);
     (void)uv_loop_close(&agent->loop);
 }
 

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "k8s/events.h"
 #include "provider/host.h"
+#include "provider/pressure.h"
 #include "provider/startup.h"
 #include "runtime/image.h"
 #include "runtime/network.h"
@@ -134,11 +135,8 @@ static void set_condition(struct node *node, size_t at, const char *type, bool s
     c->message = message;
 }
 
-static void tell_ready(struct node *node, bool ready)
+void node_event(struct node *node, bool warning, const char *reason, const char *message)
 {
-    char text[256];
-    const char *reason = ready ? "NodeReady" : "NodeNotReady";
-    str_fmt(text, sizeof(text), "Node %s status is now: %s", node->agent->config.node_name, reason);
     struct event event = {
         .ns = "default",
         .kind = "Node",
@@ -146,42 +144,62 @@ static void tell_ready(struct node *node, bool ready)
         .uid = node->uid,
         .api_version = "v1",
         .reason = reason,
-        .message = text,
+        .message = message,
+        .warning = warning,
     };
-    events_post(node->agent->events, &event);
-    log_write(ready ? LOG_INFO : LOG_WARN, NULL, "node", "%s%s%s", reason, ready ? "" : ": ",
-              ready ? "" : node->ready_message);
+    log_write(warning ? LOG_WARN : LOG_INFO, NULL, "node", "%s: %s", reason, message);
+    if (node->uid[0])
+        events_post(node->agent->events, &event);
 }
 
-/* Pressure thresholds are the kubelet's evictionHard (contract App. F). */
+static void tell_ready(struct node *node, bool ready)
+{
+    char text[256];
+    const char *reason = ready ? "NodeReady" : "NodeNotReady";
+    str_fmt(text, sizeof(text), "Node %s status is now: %s", node->agent->config.node_name, reason);
+    node_event(node, false, reason, text);
+    if (!ready)
+        log_warn(NULL, "node", "%s: %s", reason, node->ready_message);
+}
+
+static void set_pressures(struct node *node)
+{
+    const struct pressure *pressure = node->pressure;
+    bool memory = pressure_holds(pressure, EVICT_MEMORY);
+    bool disk = pressure_holds(pressure, EVICT_DISK);
+    bool pid = pressure_holds(pressure, EVICT_PID);
+    set_condition(node, NODE_MEMORY_PRESSURE, "MemoryPressure", memory,
+                  memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
+                  memory ? "kubelet has insufficient memory available"
+                         : "kubelet has sufficient memory available");
+    set_condition(node, NODE_DISK_PRESSURE, "DiskPressure", disk,
+                  disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
+                  disk ? "kubelet has disk pressure" : "kubelet has no disk pressure");
+    set_condition(node, NODE_PID_PRESSURE, "PIDPressure", pid,
+                  pid ? "KubeletHasInsufficientPID" : "KubeletHasSufficientPID",
+                  pid ? "kubelet has insufficient PID available"
+                      : "kubelet has sufficient PID available");
+}
+
 static void compute_conditions(struct node *node)
 {
     struct agent *agent = node->agent;
     struct err err = {0};
-    bool was_ready = node->conditions_len == 4 && node->conditions[3].status;
-    bool first = node->conditions_len < 4;
-    host_refresh(&agent->config, agent->host);
-    bool memory = agent->host->memory_available_bytes < 100LL * 1024 * 1024;
-    bool disk = agent->host->storage_available_bytes < agent->host->storage_bytes / 10;
-    set_condition(node, 0, "MemoryPressure", memory,
-                  memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
-                  memory ? "kubelet has insufficient memory available"
-                         : "kubelet has sufficient memory available");
-    set_condition(node, 1, "DiskPressure", disk,
-                  disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
-                  disk ? "kubelet has disk pressure" : "kubelet has no disk pressure");
-    set_condition(node, 2, "PIDPressure", false, "KubeletHasSufficientPID",
-                  "kubelet has sufficient PID available");
+    bool first = node->conditions_len < NODE_CONDITIONS;
+    bool was_ready = !first && node->conditions[NODE_READY].status;
+    set_pressures(node);
     bool net_ok = !agent->network || network_check(agent->network, &err) == 0;
-    bool ready = node->backend_ok && net_ok;
-    if (ready)
+    bool ready = node->backend_ok && net_ok && !node->shutting_down;
+    if (node->shutting_down)
+        str_copy(node->ready_message, sizeof(node->ready_message), "node is shutting down");
+    else if (ready)
         str_copy(node->ready_message, sizeof(node->ready_message),
                  "kubelet is posting ready status");
     else
         str_fmt(node->ready_message, sizeof(node->ready_message), "%s%s%s",
                 node->backend_ok ? "" : node->backend_error,
                 !node->backend_ok && !net_ok ? "; " : "", net_ok ? "" : err.text);
-    set_condition(node, 3, "Ready", ready, ready ? "KubeletReady" : "KubeletNotReady",
+    set_condition(node, NODE_READY, "Ready", ready, ready ? "KubeletReady" : "KubeletNotReady",
                   node->ready_message);
     if (node->uid[0] && !first && ready != was_ready)
         tell_ready(node, ready);
@@ -286,16 +304,7 @@ static void registered(struct node *node, const char *uid)
     node_watch_start(node);
     if (!node->started_told) {
         node->started_told = true;
-        struct event event = {
-            .ns = "default",
-            .kind = "Node",
-            .name = node->agent->config.node_name,
-            .uid = node->uid,
-            .api_version = "v1",
-            .reason = "Starting",
-            .message = "Starting kubelet.",
-        };
-        events_post(node->agent->events, &event);
+        node_event(node, false, "Starting", "Starting kubelet.");
     }
 }
 
@@ -384,7 +393,7 @@ static void on_created(void *userdata, const struct kube_answer *answer)
     if (answer->result == 0 && answer->status == 201) {
         struct json *root = json_parse(answer->body, answer->len, NULL);
         const char *uid = json_string(json_path(root, "metadata.uid"));
-        bool ready = node->conditions_len == 4 && node->conditions[3].status;
+        bool ready = node->conditions_len == NODE_CONDITIONS && node->conditions[NODE_READY].status;
         registered(node, uid ? uid : "");
         node->posted_hash = status_hash(node);
         node->posted_mono_ms = clock_mono_ms();
@@ -493,6 +502,9 @@ static void on_status_timer(uv_timer_t *timer)
     struct node *node = timer->data;
     if (probe_is_due(node))
         probe_start(node);
+    /* Also while the API server is away. */
+    host_refresh(&node->agent->config, node->agent->host);
+    pressure_check(node->pressure);
     status_update(node);
 }
 
@@ -500,6 +512,13 @@ void node_doubt(struct node *node)
 {
     node->posted_hash = 0;
     status_update(node);
+}
+
+void node_shutting_down(struct node *node)
+{
+    node->shutting_down = true;
+    node_event(node, false, "NodeShutdown", "Shutdown manager detected shutdown event");
+    node_doubt(node);
 }
 
 /* This agent's own id: the same over restarts on this host, another on any other. */
@@ -524,6 +543,9 @@ struct node *node_start(struct agent *agent)
     struct node *node = xcalloc(1, sizeof(*node));
     node->agent = agent;
     node->state = NODE_CLAIMING;
+    node->pressure = pressure_new(agent);
+    host_refresh(&agent->config, agent->host);
+    pressure_check(node->pressure);
     buf_init(&node->body, NODE_BODY_MAX);
     read_agent_id(node);
     uv_timer_init(&agent->loop, &node->retry);
@@ -556,6 +578,7 @@ void node_free(struct node *node)
     if (!node)
         return;
     buf_free(&node->body);
+    pressure_free(node->pressure);
     if (node->facts)
         arena_free(node->facts);
     free(node);

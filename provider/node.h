@@ -5,6 +5,8 @@
 
 #define NODE_KUBELET_VERSION "v1.37.2" /* whose ways this agent follows */
 
+#include <stdbool.h>
+
 struct agent;
 struct node;
 
@@ -14,6 +16,10 @@ struct admit_env;
 void node_admit_env(const struct node *node, struct admit_env *ret);
 /* Begins registration. uid_file keeps this agent's own id over restarts. */
 struct node *node_start(struct agent *agent);
+/* An event about the Node. */
+void node_event(struct node *node, bool warning, const char *reason, const char *message);
+/* The host goes down: Ready becomes False, no Pod is let in. */
+void node_shutting_down(struct node *node);
 /* Sends nothing more. */
 void node_stop(struct node *node);
 /* Once the loop has closed its handles. NULL is accepted. */

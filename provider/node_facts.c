@@ -50,5 +50,6 @@ void node_admit_env(const struct node *node, struct admit_env *ret)
         .memory_pressure = condition(node, NODE_MEMORY_PRESSURE),
         .disk_pressure = condition(node, NODE_DISK_PRESSURE),
         .pid_pressure = condition(node, NODE_PID_PRESSURE),
+        .shutting_down = node->shutting_down,
     };
 }

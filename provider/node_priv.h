@@ -16,6 +16,8 @@
 /* Places in node->conditions. */
 enum { NODE_MEMORY_PRESSURE, NODE_DISK_PRESSURE, NODE_PID_PRESSURE, NODE_READY, NODE_CONDITIONS };
 
+struct pressure;
+
 enum node_state {
     NODE_CLAIMING,    /* is the name free? reading the Lease */
     NODE_CLAIMED,     /* it is ours; waiting for the word on whether machines can run */
@@ -43,6 +45,9 @@ struct node {
     size_t conditions_len;
     char ready_message[1024];
     bool started_told;
+
+    struct pressure *pressure;
+    bool shutting_down;
 
     /* What admission needs of the Node object as the API has it; NULL: not seen yet. */
     struct arena *facts;

@@ -325,6 +325,11 @@ struct pod *reconcile_find(struct reconcile *r, const char *ns, const char *name
     return pod;
 }
 
+bool reconcile_is_synced(const struct reconcile *r)
+{
+    return r->synced;
+}
+
 size_t reconcile_count(const struct reconcile *r)
 {
     return map_len(r->by_uid);

@@ -133,6 +133,7 @@ bool reconcile_pending(const struct reconcile *r);
 /* Looking in, for the kubelet endpoints and the Node's status. NULL: unknown. */
 struct pod *reconcile_find(struct reconcile *r, const char *ns, const char *name);
 struct pod *reconcile_find_uid(struct reconcile *r, const char *uid);
+bool reconcile_is_synced(const struct reconcile *r); /* a complete list was seen */
 size_t reconcile_count(const struct reconcile *r);
 /* All of them, in no order; none may come or go meanwhile. */
 void reconcile_each(struct reconcile *r, void (*each)(void *userdata, struct pod *pod),
