@@ -61,6 +61,9 @@ struct config {
     struct config_list cni_bin_dirs;
     char *netns_dir;
     char *pod_cidr;
+    char *pod_cidr6;
+    bool cni_check;
+    bool cni_garbage_collect;
     char *bridge;
     struct config_list cluster_dns;
     char *cluster_domain;

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "provider/metrics.h"
+#include "provider/wants.h"
 #include "runtime/statedir.h"
 #include "runtime/stats.h"
 
@@ -194,30 +195,45 @@ static void world_net_add(void *world, struct pod *pod)
 {
     struct agent *agent = world;
     struct network_port ports[CONTAINER_PORTS_MAX];
-    size_t count = 0;
-    if (!agent->network) {
-        defer(agent, DEFER_NET_ADDED, pod->spec->uid);
-        return;
-    }
-    const struct container_spec *c = &pod->spec->containers[0];
-    for (size_t i = 0; i < c->ports_len && count < CONTAINER_PORTS_MAX; i++) {
-        if (!c->ports[i].host_port)
-            continue;
-        ports[count++] = (struct network_port){
-            .container_port = c->ports[i].container_port,
-            .host_port = c->ports[i].host_port,
-            .host_ip = c->ports[i].host_ip ? c->ports[i].host_ip : "",
-            .protocol = c->ports[i].protocol == PROTOCOL_UDP ? "udp" : "tcp",
-        };
-    }
     struct network_pod net = {
         .uid = pod->spec->uid,
         .ns = pod->spec->ns,
         .name = pod->spec->name,
-        .ports = ports,
-        .ports_len = count,
     };
+    struct err err;
+    if (!agent->network) {
+        defer(agent, DEFER_NET_ADDED, pod->spec->uid);
+        return;
+    }
+    int result = pod_network_wants(pod->spec, ports, &net.wants, &err);
+    if (result < 0) {
+        struct deferred *d = defer(agent, DEFER_NET_ADDED, pod->spec->uid);
+        d->result = result;
+        d->text = xstrdup(err.text);
+        return;
+    }
     network_add(agent->network, &net, on_net_added, net_call_new(agent, pod->spec->uid));
+}
+
+static void on_net_verified(void *userdata, int result, const struct network_result *net,
+                            const char *error)
+{
+    struct net_call *call = userdata;
+    struct pod *pod = reconcile_find_uid(call->agent->reconcile, call->uid);
+    (void)net;
+    /* The Pod may have gone meanwhile, and its network with it. */
+    if (pod && pod->obs.net == NET_UP && result < 0)
+        agent_event(call->agent, pod, -1, true, "NetworkCheckFailed",
+                    "The Pod's network is not as CNI made it: %s; delete the Pod to have it made "
+                    "anew",
+                    error);
+    free(call->uid);
+    free(call);
+}
+
+void machine_verify_network(struct agent *agent, const char *uid)
+{
+    network_verify(agent->network, uid, on_net_verified, net_call_new(agent, uid));
 }
 
 static void on_net_deleted(void *userdata, int result, const struct network_result *net,

@@ -6,8 +6,6 @@
 #include "runtime/image.h"
 #include "runtime/network.h"
 
-#define CONTAINER_PORTS_MAX 64 /* host ports of one Pod */
-
 struct stats;
 
 /* The world's data of one Pod, in pod->machine. */
@@ -30,6 +28,9 @@ struct machine {
 /* Makes it when there is none. */
 struct machine *machine_of(struct agent *agent, struct pod *pod);
 const struct instance_ops *machine_callbacks(void);
+/* Asks CNI, in the background, whether the network that a former agent made is as it should be; an
+ * event tells if not. */
+void machine_verify_network(struct agent *agent, const char *uid);
 /* launch.c: starts m->id for m->container; 0, or negative with the sentence for the Pod's owner. */
 int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
                    struct err *err);

@@ -110,6 +110,8 @@ static int restore_networks(struct agent *agent)
             m->net = net;
             m->net_up = true;
             reconcile_net_added(agent->reconcile, uids[i], 0, net.ip, NULL);
+            if (agent->config.cni_check)
+                machine_verify_network(agent, uids[i]);
         } else {
             /* Half made: state unknown, so that it is deleted with the Pod or added again. */
             reconcile_net_partial(agent->reconcile, uids[i]);

@@ -131,6 +131,8 @@ static int open_network(struct agent *agent, struct err *err)
         .netns_dir = config->netns_dir,
         .state_dir = config->state_dir,
         .pod_cidr = config->pod_cidr,
+        .pod_cidr6 = config->pod_cidr6,
+        .collect = config->cni_garbage_collect,
         .bridge = config->bridge,
     };
     if (str_eq(config->network, "none"))

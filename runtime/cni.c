@@ -1,5 +1,5 @@
-/* Reading CNI configuration lists, results and errors, and writing what a plugin gets on its
- * standard input. Everything here comes from outside (an admin's file, a plugin's output): nothing
+/* Reading CNI configuration lists, results and errors; what is written for plugins is cni_input.c.
+ * Everything here comes from outside (an admin's file, a plugin's output): nothing
  * is believed before it is checked. Pure. Called by cni_list.c, cni_chain.c and network*.c. */
 #include "runtime/cni.h"
 
@@ -8,7 +8,6 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "runtime/network.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,17 +32,67 @@ static bool name_ok(const char *name)
            strspn(name, allowed) == len;
 }
 
-static int version_check(const char *version, struct err *err)
-{
-    static const char *const known[] = {"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
+static const char *const versions[] = {"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
 
-    for (size_t i = 0; i < ARRAY_LEN(known); i++)
-        if (str_eq(version, known[i]))
-            return 0;
-    if (!version)
+/* Its place among those that we speak, from 1; 0: none of them. */
+static size_t version_rank(const char *version)
+{
+    for (size_t i = 0; i < ARRAY_LEN(versions); i++)
+        if (str_eq(version, versions[i]))
+            return i + 1;
+    return 0;
+}
+
+/* The newest that both sides speak, of "cniVersion" and, since 1.1.0, "cniVersions". */
+static int choose_version(struct cni_list *list, const struct json *root, struct err *err)
+{
+    const char *only = json_get_string(root, "cniVersion");
+    size_t best = version_rank(only);
+
+    for (const struct json *v = json_first(json_get(root, "cniVersions")); v; v = json_next(v)) {
+        size_t rank = version_rank(json_string(v));
+
+        if (rank > best)
+            best = rank;
+    }
+    if (best) {
+        list->version = xstrdup(versions[best - 1]);
+        return 0;
+    }
+    if (!only)
         return err_set(err, -EBADMSG, "\"cniVersion\" is missing");
     return err_set(err, -EBADMSG, "cniVersion \"%.20s\" is not supported (0.3.0 to 1.1.0 are)",
-                   version);
+                   only);
+}
+
+bool cni_list_checks(const struct cni_list *list)
+{
+    return !list->disable_check && version_rank(list->version) >= version_rank("0.4.0");
+}
+
+bool cni_list_collects(const struct cni_list *list)
+{
+    return !list->disable_gc && version_rank(list->version) >= version_rank("1.1.0");
+}
+
+static uint32_t read_capabilities(const struct json *object)
+{
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } known[] = {{"portMappings", CNI_PORT_MAPPINGS},
+                 {"bandwidth", CNI_BANDWIDTH},
+                 {"ips", CNI_IPS},
+                 {"mac", CNI_MAC}};
+    uint32_t bits = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        bool declared = false;
+
+        if (json_get_bool(object, known[i].name, &declared) && declared)
+            bits |= known[i].bit;
+    }
+    return bits;
 }
 
 static int parse_plugin(struct cni_list *list, const struct json *object, struct err *err)
@@ -52,7 +101,6 @@ static int parse_plugin(struct cni_list *list, const struct json *object, struct
     const char *type = json_get_string(object, "type");
     const char *ipam = json_get_string(json_get(object, "ipam"), "type");
     struct cni_plugin *plugin = &list->plugins[list->plugins_len];
-    bool declared = false;
 
     if (list->plugins_len == CNI_PLUGINS_MAX)
         return err_set(err, -EBADMSG, "there are more than %d plugins", CNI_PLUGINS_MAX);
@@ -62,10 +110,9 @@ static int parse_plugin(struct cni_list *list, const struct json *object, struct
         return err_set(err, -EBADMSG, "plugin \"%s\" has no usable \"ipam.type\"", type);
     if (json_print(object, &text) < 0)
         return err_set(err, -EBADMSG, "plugin \"%s\" is too large", type);
-    (void)json_get_bool(json_get(object, "capabilities"), "portMappings", &declared);
     plugin->type = xstrdup(type);
     plugin->ipam = str_empty(ipam) ? NULL : xstrdup(ipam);
-    plugin->port_mappings = declared;
+    plugin->capabilities = read_capabilities(json_get(object, "capabilities"));
     plugin->json = buf_take(&text);
     list->plugins_len++;
     return 0;
@@ -79,13 +126,14 @@ static int parse_list(struct cni_list *list, const struct json *root, struct err
 
     if (!json_is_object(root))
         return err_set(err, -EBADMSG, "it is not a JSON object");
-    r = version_check(json_get_string(root, "cniVersion"), err);
+    r = choose_version(list, root, err);
     if (r < 0)
         return r;
     if (!name_ok(name))
         return err_set(err, -EBADMSG, "it has no usable \"name\"");
-    list->version = xstrdup(json_get_string(root, "cniVersion"));
     list->name = xstrdup(name);
+    (void)json_get_bool(root, "disableCheck", &list->disable_check);
+    (void)json_get_bool(root, "disableGC", &list->disable_gc);
     if (!plugins)
         return parse_plugin(list, root, err);
     if (!json_is_array(plugins) || json_len(plugins) == 0)
@@ -107,6 +155,10 @@ static int print_list(struct cni_list *list, struct err *err)
     jw_begin_object(&w, NULL);
     jw_string(&w, "cniVersion", list->version);
     jw_string(&w, "name", list->name);
+    if (list->disable_check)
+        jw_bool(&w, "disableCheck", true);
+    if (list->disable_gc)
+        jw_bool(&w, "disableGC", true);
     jw_begin_array(&w, "plugins");
     for (size_t i = 0; i < list->plugins_len; i++)
         jw_raw(&w, NULL, list->plugins[i].json, strlen(list->plugins[i].json));
@@ -153,63 +205,6 @@ void cni_list_free(struct cni_list *list)
     free(list);
 }
 
-static void write_ports(struct json_writer *w, const struct network_port *ports, size_t ports_len)
-{
-    bool begun = false;
-
-    for (size_t i = 0; i < ports_len; i++) {
-        if (ports[i].host_port == 0)
-            continue;
-        if (!begun) {
-            jw_begin_object(w, "runtimeConfig");
-            jw_begin_array(w, "portMappings");
-            begun = true;
-        }
-        jw_begin_object(w, NULL);
-        jw_int(w, "hostPort", ports[i].host_port);
-        jw_int(w, "containerPort", ports[i].container_port);
-        jw_string(w, "protocol", str_empty(ports[i].protocol) ? "tcp" : ports[i].protocol);
-        jw_string_opt(w, "hostIP", ports[i].host_ip);
-        jw_end_object(w);
-    }
-    if (begun) {
-        jw_end_array(w);
-        jw_end_object(w);
-    }
-}
-
-int cni_input(const struct cni_list *list, size_t i, const struct network_port *ports,
-              size_t ports_len, const char *prev, struct buf *out)
-{
-    static const char *const ours[] = {"cniVersion", "name", "capabilities", "prevResult",
-                                       "runtimeConfig"};
-    const struct cni_plugin *plugin = &list->plugins[i];
-    CLEANUP(json) struct json *root = json_parse(plugin->json, strlen(plugin->json), NULL);
-    struct json_writer w = JSON_WRITER(out);
-
-    jw_begin_object(&w, NULL);
-    jw_string(&w, "cniVersion", list->version);
-    jw_string(&w, "name", list->name);
-    for (const struct json *v = json_first(root); v; v = json_next(v)) {
-        CLEANUP(buf) struct buf text = BUF_INIT(CNI_CONF_MAX);
-        bool skip = false;
-
-        for (size_t k = 0; k < ARRAY_LEN(ours); k++)
-            skip |= str_eq(json_key(v), ours[k]);
-        if (skip)
-            continue;
-        if (json_print(v, &text) < 0)
-            return -ENOBUFS;
-        jw_raw(&w, json_key(v), text.data, text.len);
-    }
-    if (plugin->port_mappings)
-        write_ports(&w, ports, ports_len);
-    if (prev)
-        jw_raw(&w, "prevResult", prev, strlen(prev));
-    jw_end_object(&w);
-    return out->overflow ? -ENOBUFS : 0;
-}
-
 int cni_addr_parse(const char *text, struct cni_addr *ret)
 {
     const char *slash = text ? strchr(text, '/') : NULL;
@@ -244,6 +239,47 @@ static bool on_interface(const struct json *ip, const struct json *interfaces, c
            !str_empty(json_get_string(interface, "sandbox"));
 }
 
+static bool has_family(const struct cni_result *result, bool v6)
+{
+    for (size_t i = 0; i < result->addrs_len; i++)
+        if (result->addrs[i].v6 == v6)
+            return true;
+    return false;
+}
+
+/* Routes only matter to CHECK, which wants to see them again: one that cannot be read is left to
+ * fail there. */
+static void parse_routes(const struct json *root, struct cni_result *ret)
+{
+    for (const struct json *v = json_first(json_get(root, "routes"));
+         v && ret->routes_len < CNI_ROUTES_MAX; v = json_next(v)) {
+        struct cni_route *route = &ret->routes[ret->routes_len];
+        const char *gateway = json_get_string(v, "gw");
+        unsigned char raw[16];
+
+        if (cni_addr_parse(json_get_string(v, "dst"), &route->dst) < 0)
+            continue;
+        if (str_empty(gateway))
+            gateway = route->dst.v6 ? ret->gateway6 : ret->gateway;
+        if (*gateway && inet_pton(route->dst.v6 ? AF_INET6 : AF_INET, gateway, raw) != 1)
+            continue;
+        str_copy(route->gateway, sizeof(route->gateway), gateway);
+        ret->routes_len++;
+    }
+}
+
+/* A meta-plugin's further interfaces in the Pod. */
+static void parse_others(const struct json *root, const char *ifname, struct cni_result *ret)
+{
+    for (const struct json *v = json_first(json_get(root, "interfaces")); v; v = json_next(v)) {
+        const char *name = json_get_string(v, "name");
+
+        if (ret->others[0] == '\0' && !str_empty(name) && !str_eq(name, ifname) &&
+            !str_empty(json_get_string(v, "sandbox")))
+            str_copy(ret->others, sizeof(ret->others), name);
+    }
+}
+
 static int parse_ips(const struct json *root, const char *ifname, bool v6, struct cni_result *ret,
                      struct err *err)
 {
@@ -263,8 +299,8 @@ static int parse_ips(const struct json *root, const char *ifname, bool v6, struc
             return err_set(err, -EBADMSG, "CNI result has more than %d addresses", CNI_ADDRS_MAX);
         if (!str_empty(gateway) && inet_pton(addr.v6 ? AF_INET6 : AF_INET, gateway, raw) != 1)
             return err_set(err, -EBADMSG, "CNI result has the gateway \"%.60s\"", gateway);
-        if (ret->addrs_len == 0 && gateway)
-            str_copy(ret->gateway, sizeof(ret->gateway), gateway);
+        if (gateway && !has_family(ret, v6))
+            str_copy(v6 ? ret->gateway6 : ret->gateway, sizeof(ret->gateway), gateway);
         ret->addrs[ret->addrs_len++] = addr;
     }
     return 0;
@@ -288,6 +324,8 @@ int cni_result_parse(const char *text, size_t len, const char *ifname, struct cn
         return r;
     if (result.addrs_len == 0)
         return err_set(err, -EBADMSG, "CNI result has no address for %s", ifname);
+    parse_routes(root, &result);
+    parse_others(root, ifname, &result);
     *ret = result;
     return 0;
 }

@@ -9,7 +9,7 @@
 
 struct buf;
 struct err;
-struct network_port;
+struct network_wants;
 
 #define CNI_CONF_MAX (256 * 1024)   /* a configuration file; real ones stay below 4 KiB */
 #define CNI_RESULT_MAX (256 * 1024) /* what a plugin may print */
@@ -17,19 +17,31 @@ struct network_port;
 #define CNI_FILES_MAX 256 /* in conf_dir */
 #define CNI_ADDRS_MAX 8   /* addresses of one interface that we keep track of */
 #define CNI_PORTS_MAX 256
+#define CNI_ROUTES_MAX 32 /* of a result, kept track of for CHECK */
+#define CNI_IPS_MAX 8     /* addresses that a Pod may ask for */
 #define CNI_IFNAME "eth0"
+
+/* Capabilities that a plugin may declare and we can serve (CNI CONVENTIONS.md), one bit each. */
+enum cni_capability {
+    CNI_PORT_MAPPINGS = 1u << 0,
+    CNI_BANDWIDTH = 1u << 1,
+    CNI_IPS = 1u << 2,
+    CNI_MAC = 1u << 3,
+};
 
 struct cni_plugin {
     char *type;
-    char *ipam;         /* NULL: none */
-    char *json;         /* the plugin's own object, as configured */
-    bool port_mappings; /* declares the capability */
+    char *ipam;            /* NULL: none */
+    char *json;            /* the plugin's own object, as configured */
+    uint32_t capabilities; /* enum cni_capability */
 };
 
 struct cni_list {
     char *version;
     char *name;
     char *text; /* the whole list as JSON, in list form: to be kept for DEL */
+    bool disable_check;
+    bool disable_gc;
     struct cni_plugin plugins[CNI_PLUGINS_MAX];
     size_t plugins_len;
 };
@@ -47,9 +59,11 @@ struct cni_default {
     const char *cidr;
     const char *bridge;
     const char *data_dir; /* of host-local */
+    const char *cidr6;    /* NULL or "": IPv4 (or what cidr is) alone */
     bool portmap;         /* a plugin less to run for Pods without host ports */
+    bool bandwidth;       /* and for those without limits */
 };
-/* Our own list: bridge, host-local and, if asked for, portmap. */
+/* Our own list: bridge, host-local and, if asked for, portmap and bandwidth. */
 int cni_list_default(const struct cni_default *conf, struct cni_list **ret, struct err *err);
 
 /* malloc'd path of the plugin's executable, or NULL. */
@@ -58,10 +72,18 @@ char *cni_find(const char *type, const char *const *bin_dirs, size_t bin_dirs_le
 int cni_list_check(const struct cni_list *list, const char *const *bin_dirs, size_t bin_dirs_len,
                    struct err *err);
 
-/* Appends what plugin i reads. prev: JSON of the result before it, or NULL. Ports without a
- * host_port are left out; the rest only reach plugins that declare portMappings. */
-int cni_input(const struct cni_list *list, size_t i, const struct network_port *ports,
-              size_t ports_len, const char *prev, struct buf *out);
+/* What a plugin is told beside its configuration. */
+struct cni_told {
+    const struct network_wants *wants; /* each only to plugins that declare the capability */
+    const char *prev;                  /* JSON of the result before it, or NULL */
+    const char *attachments;           /* GC: JSON array of those that are valid, or NULL */
+};
+
+/* Appends what plugin i reads. Ports without a host_port are left out. */
+int cni_input(const struct cni_list *list, size_t i, const struct cni_told *told, struct buf *out);
+/* Whether the list's version has CHECK (0.4.0) or GC (1.1.0) and its author did not forbid it. */
+bool cni_list_checks(const struct cni_list *list);
+bool cni_list_collects(const struct cni_list *list);
 
 struct cni_addr {
     char ip[46];
@@ -69,10 +91,19 @@ struct cni_addr {
     bool v6;
 };
 
+struct cni_route {
+    struct cni_addr dst;
+    char gateway[46]; /* "": on the link */
+};
+
 struct cni_result {
     struct cni_addr addrs[CNI_ADDRS_MAX]; /* of our interface; IPv4 first */
     size_t addrs_len;
-    char gateway[46]; /* that of addrs[0], or "" */
+    char gateway[46];  /* that of the first IPv4 address, or "" */
+    char gateway6[46]; /* that of the first IPv6 address, or "" */
+    struct cni_route routes[CNI_ROUTES_MAX];
+    size_t routes_len;
+    char others[64]; /* name of an interface in the Pod beside ours, or "" */
 };
 
 /* The result of the last plugin. -EBADMSG: not a result, or it has no address for ifname. */

@@ -1,4 +1,4 @@
-/* Walks a configuration list: forwards for ADD, backwards for DEL (CNI spec, section 3). Keeps the
+/* Walks a configuration list: backwards for DEL, else forwards (CNI spec, section 3). Keeps the
  * result that the next plugin gets as prevResult. Called by network.c. */
 #include "runtime/cni_chain.h"
 
@@ -15,6 +15,11 @@
 /* Plugins find iptables and the like by this path whatever the agent was started with. */
 #define PLUGIN_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define ENV_LEN 8
+/* Twice what names the valid attachments (GC), for a host's whole room of Pods. */
+#define INPUT_MAX (CNI_CONF_MAX + CNI_RESULT_MAX + 4 * 1024 * 1024)
+
+static const char *const commands[] = {
+    [CNI_ADD] = "ADD", [CNI_CHECK] = "CHECK", [CNI_DEL] = "DEL", [CNI_GC] = "GC"};
 
 struct cni_chain {
     uv_loop_t *loop;
@@ -51,7 +56,14 @@ static const struct cni_plugin *current(const struct cni_chain *chain)
 {
     const struct cni_list *list = chain->call.list;
 
-    return &list->plugins[chain->call.del ? list->plugins_len - chain->steps : chain->steps - 1];
+    return &list->plugins[chain->call.command == CNI_DEL ? list->plugins_len - chain->steps
+                                                         : chain->steps - 1];
+}
+
+/* Whoever takes away goes on, to leave as little as possible. */
+static bool goes_on(const struct cni_chain *chain)
+{
+    return chain->call.command == CNI_DEL || chain->call.command == CNI_GC;
 }
 
 static void note_failure(struct cni_chain *chain, int result, const struct err *err)
@@ -69,14 +81,14 @@ static void on_exec(void *userdata, int result, const char *output, size_t outpu
     struct err err = *exec_err;
 
     chain->exec = NULL;
-    if (result == 0 && !chain->call.del) {
+    if (result == 0 && chain->call.command == CNI_ADD) {
         result = cni_output_check(output, output_len, &err);
         if (result < 0)
             err_wrap(&err, "CNI plugin %s", current(chain)->type);
     }
     if (result < 0) {
         note_failure(chain, result, &err);
-    } else if (!chain->call.del) {
+    } else if (chain->call.command == CNI_ADD) {
         free(chain->prev);
         chain->prev = xstrndup(output, output_len);
     }
@@ -98,31 +110,27 @@ static int start_plugin(struct cni_chain *chain, struct err *err)
     const struct cni_plugin *plugin = current(chain);
     CLEANUP(free) char *path = cni_find(plugin->type, call->bin_dirs, call->bin_dirs_len);
     CLEANUP(free) char *dirs = join_dirs(call);
+    CLEANUP(free) char *command = xasprintf("CNI_COMMAND=%s", commands[call->command]);
     CLEANUP(free) char *id = xasprintf("CNI_CONTAINERID=%s", call->container_id);
     CLEANUP(free) char *netns = xasprintf("CNI_NETNS=%s", call->netns);
     CLEANUP(free) char *args = xasprintf("CNI_ARGS=%s", call->args);
     CLEANUP(free) char *bins = xasprintf("CNI_PATH=%s", dirs);
-    CLEANUP(buf) struct buf input = BUF_INIT(CNI_CONF_MAX + CNI_RESULT_MAX + 65536);
-    const char *envp[ENV_LEN] = {
-        call->del ? "CNI_COMMAND=DEL" : "CNI_COMMAND=ADD",
-        id,
-        netns,
-        "CNI_IFNAME=" CNI_IFNAME,
-        args,
-        bins,
-        PLUGIN_PATH,
-        NULL,
+    CLEANUP(buf) struct buf input = BUF_INIT(INPUT_MAX);
+    const struct cni_told told = {
+        .wants = &call->wants, .prev = chain->prev, .attachments = call->attachments};
+    const char *of_pod[ENV_LEN] = {
+        command, PLUGIN_PATH, bins, id, netns, "CNI_IFNAME=" CNI_IFNAME, args, NULL,
     };
+    const char *of_none[] = {command, PLUGIN_PATH, bins, NULL};
     struct cni_exec_spec spec = {.path = path,
                                  .type = plugin->type,
-                                 .envp = envp,
+                                 .envp = call->container_id ? of_pod : of_none,
                                  .guard_fd = call->guard_fd,
                                  .ms_max = call->ms_max};
 
     if (!path)
         return err_set(err, -ENOENT, "CNI plugin %s is not in %s", plugin->type, dirs);
-    if (cni_input(call->list, (size_t)(plugin - call->list->plugins), call->ports, call->ports_len,
-                  chain->prev, &input) < 0)
+    if (cni_input(call->list, (size_t)(plugin - call->list->plugins), &told, &input) < 0)
         return err_set(err, -ENOBUFS, "CNI plugin %s: its input is too large", plugin->type);
     spec.input = buf_str(&input);
     spec.input_len = input.len;
@@ -140,7 +148,7 @@ static void next(struct cni_chain *chain)
     struct err err;
     int r;
 
-    if (chain->steps == chain->call.list->plugins_len || (chain->result < 0 && !chain->call.del)) {
+    if (chain->steps == chain->call.list->plugins_len || (chain->result < 0 && !goes_on(chain))) {
         finish(chain);
         return;
     }

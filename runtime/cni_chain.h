@@ -1,29 +1,32 @@
-/* A whole ADD or DEL: the list's plugins one after the other, each with the result of the one
- * before. Called by network.c alone. */
+/* A whole ADD, CHECK, DEL or GC: the list's plugins one after the other. Called by network.c alone.
+ */
 #pragma once
 
 #include "runtime/cni.h"
+#include "runtime/network.h"
 
 struct cni_chain;
 struct uv_loop_s;
 
+enum cni_command { CNI_ADD, CNI_CHECK, CNI_DEL, CNI_GC };
+
 struct cni_call {
     const struct cni_list *list;
-    bool del;
-    const char *container_id;
-    const char *netns; /* path; "": gone already (DEL only) */
-    const char *args;  /* CNI_ARGS */
+    enum cni_command command;
+    const char *container_id; /* NULL: of no container (GC) */
+    const char *netns;        /* path; "": gone already (DEL only) */
+    const char *args;         /* CNI_ARGS */
     const char *const *bin_dirs;
     size_t bin_dirs_len;
-    const struct network_port *ports;
-    size_t ports_len;
-    const char *prev; /* DEL: the kept result of ADD, or NULL */
-    int guard_fd;     /* held open by every plugin; -1: none */
-    uint32_t ms_max;  /* for one plugin */
+    struct network_wants wants;
+    const char *prev;        /* CHECK, DEL: the kept result of ADD, or NULL */
+    const char *attachments; /* GC: those that are valid, a JSON array */
+    int guard_fd;            /* held open by every plugin; -1: none */
+    uint32_t ms_max;         /* for one plugin */
 };
 
-/* ADD: stops at the first failure; output is the last plugin's result. DEL: goes on after a
- * failure, to leave as little as possible, and reports the first. */
+/* ADD and CHECK stop at the first failure; output is the last plugin's result of an ADD. DEL and GC
+ * go on after a failure, to leave as little as possible, and report the first. Backwards: DEL. */
 typedef void (*cni_chain_done)(void *userdata, int result, const char *output, size_t output_len,
                                const struct err *err);
 

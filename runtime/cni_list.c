@@ -96,6 +96,31 @@ int cni_list_load(const char *conf_dir, struct cni_list **ret, char *ret_skipped
     return first.code;
 }
 
+static void write_range(struct json_writer *w, const char *subnet)
+{
+    jw_begin_array(w, NULL);
+    jw_begin_object(w, NULL);
+    jw_string(w, "subnet", subnet);
+    jw_end_object(w);
+    jw_end_array(w);
+}
+
+static void write_default_route(struct json_writer *w, const char *cidr)
+{
+    jw_begin_object(w, NULL);
+    jw_string(w, "dst", strchr(cidr, ':') ? "::/0" : "0.0.0.0/0");
+    jw_end_object(w);
+}
+
+static void write_capabilities(struct json_writer *w, const char *first, const char *second)
+{
+    jw_begin_object(w, "capabilities");
+    jw_bool(w, first, true);
+    if (second)
+        jw_bool(w, second, true);
+    jw_end_object(w);
+}
+
 /* bridge: an address of its own on the node, masquerading for what leaves the Pods' range, and
  * hairpin so that a Pod reaches itself through its Service or host port. */
 static void write_bridge(struct json_writer *w, const struct cni_default *conf)
@@ -106,52 +131,73 @@ static void write_bridge(struct json_writer *w, const struct cni_default *conf)
     jw_bool(w, "isGateway", true);
     jw_bool(w, "ipMasq", true);
     jw_bool(w, "hairpinMode", true);
+    write_capabilities(w, "ips", "mac");
     jw_begin_object(w, "ipam");
     jw_string(w, "type", "host-local");
     jw_string(w, "dataDir", conf->data_dir);
     jw_begin_array(w, "ranges");
-    jw_begin_array(w, NULL);
-    jw_begin_object(w, NULL);
-    jw_string(w, "subnet", conf->cidr);
-    jw_end_object(w);
-    jw_end_array(w);
+    write_range(w, conf->cidr);
+    if (!str_empty(conf->cidr6))
+        write_range(w, conf->cidr6);
     jw_end_array(w);
     jw_begin_array(w, "routes");
-    jw_begin_object(w, NULL);
-    jw_string(w, "dst", strchr(conf->cidr, ':') ? "::/0" : "0.0.0.0/0");
-    jw_end_object(w);
+    write_default_route(w, conf->cidr);
+    if (!str_empty(conf->cidr6))
+        write_default_route(w, conf->cidr6);
     jw_end_array(w);
     jw_end_object(w);
     jw_end_object(w);
+}
+
+static void write_helper(struct json_writer *w, const char *type, const char *capability)
+{
+    jw_begin_object(w, NULL);
+    jw_string(w, "type", type);
+    write_capabilities(w, capability, NULL);
+    jw_end_object(w);
+}
+
+/* Two ranges are of two families: host-local takes one address of each range set. */
+static int check_range(const char *cidr, const char *other, struct err *err)
+{
+    struct cni_addr addr;
+
+    if (cni_addr_parse(cidr, &addr) < 0)
+        return err_set(err, -EINVAL, "Pod CIDR \"%.60s\" is not an address range", cidr);
+    /* host-local needs network, gateway and one Pod: it refuses longer prefixes itself. */
+    if (addr.prefix_len > (addr.v6 ? 126 : 30))
+        return err_set(err, -EINVAL, "Pod CIDR \"%s\" has no room for a Pod", cidr);
+    if (!str_empty(other) && addr.v6 == (strchr(other, ':') != NULL))
+        return err_set(err, -EINVAL, "Pod CIDRs \"%s\" and \"%s\" are of one family", cidr, other);
+    return 0;
 }
 
 int cni_list_default(const struct cni_default *conf, struct cni_list **ret, struct err *err)
 {
     CLEANUP(buf) struct buf text = BUF_INIT(CNI_CONF_MAX);
     struct json_writer w = JSON_WRITER(&text);
-    struct cni_addr addr;
+    int r;
 
     if (str_empty(conf->cidr))
         return err_set(err, -EINVAL,
                        "no CNI configuration on this host and no Pod CIDR for the default one");
-    if (cni_addr_parse(conf->cidr, &addr) < 0)
-        return err_set(err, -EINVAL, "Pod CIDR \"%.60s\" is not an address range", conf->cidr);
-    /* host-local needs network, gateway and one Pod: it refuses longer prefixes itself. */
-    if (addr.prefix_len > (addr.v6 ? 126 : 30))
-        return err_set(err, -EINVAL, "Pod CIDR \"%s\" has no room for a Pod", conf->cidr);
+    r = check_range(conf->cidr, conf->cidr6, err);
+    if (r == 0 && !str_empty(conf->cidr6))
+        r = check_range(conf->cidr6, conf->cidr, err);
+    if (r < 0)
+        return r;
     jw_begin_object(&w, NULL);
     jw_string(&w, "cniVersion", "1.0.0");
     jw_string(&w, "name", "unikubelet");
+    /* portmap's CHECK, up to 1.1.1 at least, wants each rule in the tables of both families. */
+    if (conf->portmap)
+        jw_bool(&w, "disableCheck", true);
     jw_begin_array(&w, "plugins");
     write_bridge(&w, conf);
-    if (conf->portmap) {
-        jw_begin_object(&w, NULL);
-        jw_string(&w, "type", "portmap");
-        jw_begin_object(&w, "capabilities");
-        jw_bool(&w, "portMappings", true);
-        jw_end_object(&w);
-        jw_end_object(&w);
-    }
+    if (conf->portmap)
+        write_helper(&w, "portmap", "portMappings");
+    if (conf->bandwidth)
+        write_helper(&w, "bandwidth", "bandwidth");
     jw_end_array(&w);
     jw_end_object(&w);
     return cni_list_parse(buf_str(&text), text.len, ret, err);

@@ -322,33 +322,58 @@ int netlink_addr_add(struct netlink *nl, int index, bool v6, const void *addr, u
     return r == -EEXIST ? 0 : r;
 }
 
+int netlink_route_add(struct netlink *nl, int index, bool v6, const void *dst, uint32_t prefix_len,
+                      const void *gateway)
+{
+    const struct rtmsg header = {.rtm_family = v6 ? AF_INET6 : AF_INET,
+                                 .rtm_dst_len = (uint8_t)prefix_len,
+                                 .rtm_table = RT_TABLE_MAIN,
+                                 .rtm_protocol = RTPROT_BOOT,
+                                 .rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK,
+                                 .rtm_type = RTN_UNICAST};
+    struct request request;
+    int r;
+
+    request_begin(&request, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &header,
+                  sizeof(header));
+    if (prefix_len)
+        add_attr(&request, RTA_DST, dst, v6 ? 16 : 4);
+    if (gateway)
+        add_attr(&request, RTA_GATEWAY, gateway, v6 ? 16 : 4);
+    add_attr(&request, RTA_OIF, &index, sizeof(index));
+    r = talk(nl, &request, NULL, NULL);
+    return r == -EEXIST ? 0 : r;
+}
+
 struct route_seen {
     int index;
+    bool v6;
     bool found;
-    unsigned char gateway[4];
+    unsigned char gateway[16];
 };
 
 static int on_route(void *userdata, const struct nlmsghdr *m)
 {
     struct route_seen *seen = userdata;
     const struct rtmsg *route = NLMSG_DATA(m);
-    const void *gateway = find_attr(m, sizeof(*route), RTA_GATEWAY, 4);
+    size_t len = seen->v6 ? 16 : 4;
+    const void *gateway = find_attr(m, sizeof(*route), RTA_GATEWAY, len);
     const void *out = find_attr(m, sizeof(*route), RTA_OIF, sizeof(int));
 
     if (m->nlmsg_type != RTM_NEWROUTE || m->nlmsg_len < NLMSG_LENGTH(sizeof(*route)) ||
-        seen->found || route->rtm_family != AF_INET || route->rtm_dst_len != 0 ||
-        route->rtm_table != RT_TABLE_MAIN || !gateway || !out ||
+        seen->found || route->rtm_family != (seen->v6 ? AF_INET6 : AF_INET) ||
+        route->rtm_dst_len != 0 || route->rtm_table != RT_TABLE_MAIN || !gateway || !out ||
         memcmp(out, &seen->index, sizeof(int)) != 0)
         return 0;
-    memcpy(seen->gateway, gateway, 4);
+    memcpy(seen->gateway, gateway, len);
     seen->found = true;
     return 0;
 }
 
-int netlink_gateway(struct netlink *nl, int index, unsigned char ret_addr[4])
+int netlink_gateway(struct netlink *nl, int index, bool v6, unsigned char ret_addr[16])
 {
-    const struct rtmsg all = {.rtm_family = AF_INET};
-    struct route_seen seen = {.index = index};
+    const struct rtmsg all = {.rtm_family = v6 ? AF_INET6 : AF_INET};
+    struct route_seen seen = {.index = index, .v6 = v6};
     struct request request;
     int r;
 
@@ -358,7 +383,7 @@ int netlink_gateway(struct netlink *nl, int index, unsigned char ret_addr[4])
         return r;
     if (!seen.found)
         return -ENOENT;
-    memcpy(ret_addr, seen.gateway, 4);
+    memcpy(ret_addr, seen.gateway, v6 ? 16 : 4);
     return 0;
 }
 

@@ -29,8 +29,11 @@ int netlink_up(struct netlink *nl, int index, uint32_t mtu);
 int netlink_flush(struct netlink *nl, int index);
 /* addr: 4 or 16 bytes. One that is there already is success. */
 int netlink_addr_add(struct netlink *nl, int index, bool v6, const void *addr, uint32_t prefix_len);
-/* The next hop of the main table's IPv4 default route over the interface; -ENOENT. */
-int netlink_gateway(struct netlink *nl, int index, unsigned char ret_addr[4]);
+/* A route of the main table; gateway NULL: on the link. One that is there already is success. */
+int netlink_route_add(struct netlink *nl, int index, bool v6, const void *dst, uint32_t prefix_len,
+                      const void *gateway);
+/* The next hop of the main table's default route over the interface, 4 or 16 bytes; -ENOENT. */
+int netlink_gateway(struct netlink *nl, int index, bool v6, unsigned char ret_addr[16]);
 /* Everything that arrives on one interface leaves by the other: an ingress qdisc with one u32
  * filter that matches all and redirects (`tc filter add dev FROM parent ffff: protocol all u32
  * match u32 0 0 action mirred egress redirect dev TO`). Except, when echo_mac is not NULL, group

@@ -1,4 +1,4 @@
-/* The order of things: jobs (one network_add or network_del each) wait for their turn, run thread
+/* The order of things: jobs (one network_add, _del or _verify each) wait for their turn, run thread
  * steps and CNI chains one after the other, and end in one callback. Jobs of one uid never overlap;
  * a few of different ones do. Everything here is on the loop and does not block, see
  * network_steps.c for what does. Called by provider. */
@@ -27,6 +27,7 @@ void network_job_free(struct net_job *job)
     network_record_free(&job->old);
     cni_list_free(job->list);
     free(job->cni_args);
+    free(job->attachments);
     free(job);
 }
 
@@ -40,19 +41,33 @@ static void unlink_running(struct net_job *job)
     job->network->running_len--;
 }
 
+static void end_collection(const struct net_job *job)
+{
+    job->network->collecting = false;
+    if (job->result < 0)
+        log_warn(NULL, "network", "CNI's garbage collection failed: %s", job->err.text);
+}
+
 static void finish(struct net_job *job)
 {
     struct network *network = job->network;
+    static const char *const kinds[] = {[NET_JOB_ADD] = "add",
+                                        [NET_JOB_DEL] = "del",
+                                        [NET_JOB_VERIFY] = "verify",
+                                        [NET_JOB_COLLECT] = "collect"};
     const struct log_ctx ctx = {.uid = job->uid};
+    bool added = job->kind == NET_JOB_ADD && job->result == 0;
 
     unlink_running(job);
     network->jobs_len--;
-    log_debug(&ctx, "network", "%s result=%d ms=%.1f cni_ms=%.1f", job->add ? "add" : "del",
-              job->result, (double)(clock_mono_ns() - job->begun_ns) / 1e6,
-              (double)job->cni_ns / 1e6);
+    log_debug(&ctx, "network", "%s result=%d ms=%.1f cni_ms=%.1f", kinds[job->kind], job->result,
+              (double)(clock_mono_ns() - job->begun_ns) / 1e6, (double)job->cni_ns / 1e6);
     network_soon(network);
-    job->done(job->userdata, job->result, job->add && job->result == 0 ? &job->record.net : NULL,
-              job->result < 0 ? job->err.text : NULL);
+    if (job->kind == NET_JOB_COLLECT)
+        end_collection(job);
+    else
+        job->done(job->userdata, job->result, added ? &job->record.net : NULL,
+                  job->result < 0 ? job->err.text : NULL);
     network_job_free(job);
 }
 
@@ -75,7 +90,7 @@ static void run_step(struct net_job *job, network_work_fn step)
     finish(job);
 }
 
-static void run_chain(struct net_job *job, bool del);
+static void run_chain(struct net_job *job, enum cni_command command);
 
 static void note_failure(struct net_job *job, int result, const struct err *err)
 {
@@ -109,7 +124,7 @@ static void on_del_chain(struct net_job *job, int result, const struct err *err)
     } else if (!job->del_again && result != -ETIMEDOUT) {
         log_debug(&ctx, "network", "DEL runs again: %s", err->text);
         job->del_again = true;
-        run_chain(job, true);
+        run_chain(job, CNI_DEL);
     } else {
         note_failure(job, result, err);
         finish(job);
@@ -123,10 +138,25 @@ static void on_chain(void *userdata, int result, const char *output, size_t outp
 
     job->chain = NULL;
     job->cni_ns += clock_mono_ns() - job->chain_ns;
-    if (job->next_step == NET_ADD)
-        on_add_chain(job, result, output, output_len, err);
-    else
-        on_del_chain(job, result, err);
+    switch (job->kind) {
+    case NET_JOB_VERIFY:
+        if (result < 0)
+            note_failure(job, result, err);
+        run_step(job, network_step_settle);
+        break;
+    case NET_JOB_COLLECT:
+        if (result < 0)
+            note_failure(job, result, err);
+        finish(job);
+        break;
+    case NET_JOB_ADD:
+    case NET_JOB_DEL:
+        if (job->next_step == NET_ADD)
+            on_add_chain(job, result, output, output_len, err);
+        else
+            on_del_chain(job, result, err);
+        break;
+    }
 }
 
 /* Set by the kubelet's runtimes too; IgnoreUnknown lets plugins accept those that they do not know.
@@ -139,19 +169,19 @@ static char *make_args(const struct net_job *job, const struct network_record *r
                      job->uid);
 }
 
-static void run_chain(struct net_job *job, bool del)
+static void run_chain(struct net_job *job, enum cni_command command)
 {
     const struct network *network = job->network;
-    const struct network_record *record = del ? job->undoing : &job->record;
+    const struct network_record *record = command == CNI_DEL ? job->undoing : &job->record;
     struct cni_call call = {.list = job->list,
-                            .del = del,
-                            .container_id = job->uid,
+                            .command = command,
+                            .container_id = command == CNI_GC ? NULL : job->uid,
                             .netns = job->cni_netns,
                             .bin_dirs = (const char *const *)network->bin_dirs,
                             .bin_dirs_len = network->bin_dirs_len,
-                            .ports = record->ports,
-                            .ports_len = record->ports_len,
-                            .prev = del ? record->result : NULL,
+                            .wants = network_record_wants(record),
+                            .prev = command == CNI_ADD ? NULL : record->result,
+                            .attachments = job->attachments,
                             .guard_fd = cni_guard_fd(network->guard),
                             .ms_max = network->plugin_ms_max};
 
@@ -183,7 +213,13 @@ static void advance(struct net_job *job)
         break;
     case NET_ADD:
     case NET_DEL:
-        run_chain(job, job->next_step == NET_DEL);
+        run_chain(job, job->next_step == NET_DEL ? CNI_DEL : CNI_ADD);
+        break;
+    case NET_VERIFY:
+        run_chain(job, CNI_CHECK);
+        break;
+    case NET_COLLECT:
+        run_chain(job, CNI_GC);
         break;
     case NET_UNDO:
         run_step(job, network_step_undo);
@@ -208,8 +244,14 @@ static bool is_running(const struct network *network, const char *uid)
 
 static void begin_job(struct net_job *job)
 {
+    static const network_work_fn first[] = {[NET_JOB_ADD] = network_step_begin,
+                                            [NET_JOB_DEL] = network_step_begin,
+                                            [NET_JOB_VERIFY] = network_step_verify,
+                                            [NET_JOB_COLLECT] = network_step_collect};
     struct network *network = job->network;
 
+    network->pending_len -= job->kind != NET_JOB_VERIFY;
+    network->collecting |= job->kind == NET_JOB_COLLECT;
     job->next = network->running;
     network->running = job;
     network->running_len++;
@@ -217,7 +259,17 @@ static void begin_job(struct net_job *job)
     if (job->result < 0)
         finish(job);
     else
-        run_step(job, network_step_begin);
+        run_step(job, first[job->kind]);
+}
+
+static bool must_wait(const struct network *network, const struct net_job *job)
+{
+    if (!network->guard_ready || network->collecting || is_running(network, job->uid))
+        return true;
+    /* Checks are for a host that has nothing better to do, one at a time. */
+    if (job->kind == NET_JOB_VERIFY)
+        return network->running_len > 0 || network->pending_len > 0;
+    return network->running_len >= PARALLEL_MAX;
 }
 
 /* Starts what may start, in the order of arrival; of one uid never a later job before an earlier
@@ -231,8 +283,7 @@ void network_pump(struct network *network)
         struct net_job *job = *at;
         bool refused = job->result < 0;
 
-        if (!refused && (!network->guard_ready || network->running_len >= PARALLEL_MAX ||
-                         is_running(network, job->uid))) {
+        if (!refused && must_wait(network, job)) {
             at = &job->next;
             continue;
         }
@@ -245,15 +296,25 @@ void network_pump(struct network *network)
     }
 }
 
-static struct net_job *new_job(struct network *network, const char *uid, network_done done,
-                               void *userdata)
+static void append_job(struct network *network, struct net_job *job)
+{
+    job->network = network;
+    job->cni_netns = "";
+    network->jobs_len++;
+    network->pending_len += job->kind != NET_JOB_VERIFY;
+    *network->pending_end = job;
+    network->pending_end = &job->next;
+    network_soon(network);
+}
+
+static struct net_job *new_job(struct network *network, enum net_kind kind, const char *uid,
+                               network_done done, void *userdata)
 {
     struct net_job *job = xcalloc(1, sizeof(*job));
 
-    job->network = network;
+    job->kind = kind;
     job->done = done;
     job->userdata = userdata;
-    job->cni_netns = "";
     if (!statedir_uid_ok(uid)) {
         job->result = err_spec(&job->err, -EINVAL, "Pod UID is not usable as a file name");
     } else {
@@ -264,11 +325,16 @@ static struct net_job *new_job(struct network *network, const char *uid, network
     if (network->jobs_len >= NETWORK_JOBS_MAX && job->result == 0)
         job->result =
             err_set(&job->err, -EAGAIN, "more than %d network jobs are waiting", NETWORK_JOBS_MAX);
-    network->jobs_len++;
-    *network->pending_end = job;
-    network->pending_end = &job->next;
-    network_soon(network);
+    append_job(network, job);
     return job;
+}
+
+void network_collect(struct network *network)
+{
+    struct net_job *job = xcalloc(1, sizeof(*job));
+
+    job->kind = NET_JOB_COLLECT;
+    append_job(network, job);
 }
 
 /* What becomes part of CNI_ARGS must not be able to add to it. */
@@ -282,32 +348,43 @@ static bool name_ok(const char *name)
 void network_add(struct network *network, const struct network_pod *pod, network_done done,
                  void *userdata)
 {
-    struct net_job *job = new_job(network, pod->uid, done, userdata);
+    struct net_job *job = new_job(network, NET_JOB_ADD, pod->uid, done, userdata);
+    const struct network_wants *wants = &pod->wants;
     struct network_record *record = &job->record;
 
-    job->add = true;
     if (job->result < 0)
         return;
     if (!name_ok(pod->ns) || !name_ok(pod->name)) {
         job->result = err_spec(&job->err, -EINVAL, "Pod name or namespace is no DNS name");
         return;
     }
-    if (pod->ports_len > CNI_PORTS_MAX) {
+    if (wants->ports_len > CNI_PORTS_MAX) {
         job->result = err_spec(&job->err, -E2BIG, "more than %d ports", CNI_PORTS_MAX);
         return;
     }
     record->ns = xstrdup(pod->ns);
     record->name = xstrdup(pod->name);
-    record->ports = xcalloc(pod->ports_len, sizeof(*record->ports));
-    record->ports_len = pod->ports_len;
-    for (size_t i = 0; i < pod->ports_len; i++) {
-        record->ports[i] = pod->ports[i];
-        record->ports[i].host_ip = xstrdup(pod->ports[i].host_ip ? pod->ports[i].host_ip : "");
-        record->ports[i].protocol = xstrdup(pod->ports[i].protocol ? pod->ports[i].protocol : "");
+    record->ingress_bps = wants->ingress_bps;
+    record->egress_bps = wants->egress_bps;
+    record->ips = str_empty(wants->ips) ? NULL : xstrdup(wants->ips);
+    record->mac = str_empty(wants->mac) ? NULL : xstrdup(wants->mac);
+    record->ports = xcalloc(wants->ports_len, sizeof(*record->ports));
+    record->ports_len = wants->ports_len;
+    for (size_t i = 0; i < wants->ports_len; i++) {
+        const struct network_port *port = &wants->ports[i];
+
+        record->ports[i] = *port;
+        record->ports[i].host_ip = xstrdup(port->host_ip ? port->host_ip : "");
+        record->ports[i].protocol = xstrdup(port->protocol ? port->protocol : "");
     }
 }
 
 void network_del(struct network *network, const char *uid, network_done done, void *userdata)
 {
-    (void)new_job(network, uid, done, userdata);
+    (void)new_job(network, NET_JOB_DEL, uid, done, userdata);
+}
+
+void network_verify(struct network *network, const char *uid, network_done done, void *userdata)
+{
+    (void)new_job(network, NET_JOB_VERIFY, uid, done, userdata);
 }

@@ -27,9 +27,13 @@ int netns_enter(const char *path, struct err *err);
 
 /* A persistent tap without a queue: whoever opens it by name later is its user. */
 int tap_create(const char *name, struct err *err);
-/* Takes the addresses off ifname and joins it to the tap both ways. Sets mac and mtu, and gateway
- * when it was "" and the namespace had a default route. */
+/* Takes the addresses off ifname and joins it to the tap both ways. Sets mac and mtu, and a gateway
+ * that was "" when the namespace had a default route of that family. */
 int tap_join(const char *ifname, const char *tap, struct network_result *net, struct err *err);
+/* Takes the addresses off ifname again, and its routes with them. */
+int tap_strip(const char *ifname, struct err *err);
+/* Gives ifname the routes of the result, after tap_unjoin. */
+int tap_routes(const char *ifname, const struct cni_result *result, struct err *err);
 /* Gives ifname its addresses back: plugins look for them on DEL (bridge's masquerading rules).
  * -ENODEV: no such interface. */
 int tap_unjoin(const char *ifname, const struct cni_result *result, struct err *err);

@@ -42,6 +42,7 @@ static void free_network(struct network *network)
     free(network->store_dir);
     free(network->ipam_dir);
     free(network->pod_cidr);
+    free(network->pod_cidr6);
     free(network->bridge);
     free(network->boot_id);
     free(network);
@@ -92,6 +93,7 @@ static int copy_config(struct network *network, const struct network_config *con
     network->store_dir = xasprintf("%s/net", config->state_dir);
     network->ipam_dir = xasprintf("%s/ipam", config->state_dir);
     network->pod_cidr = copy(config->pod_cidr);
+    network->pod_cidr6 = copy(config->pod_cidr6);
     network->bridge = xstrdup(str_empty(config->bridge) ? "unik0" : config->bridge);
     network->plugin_ms_max = config->plugin_ms_max ? config->plugin_ms_max : NETWORK_PLUGIN_MS;
     return 0;
@@ -163,6 +165,8 @@ int network_open(struct uv_loop_s *loop, const struct network_config *config, st
     network->soon.data = network;
     /* Not fatal: network_check says it, and the Node is not Ready then. */
     network->netns_dir_ready = netns_dir_prepare(network->netns_dir, NULL) == 0;
+    if (config->collect)
+        network_collect(network);
     *ret = network;
     return 0;
 }
@@ -213,7 +217,7 @@ int network_check(struct network *network, struct err *err)
     }
     if (access(network->netns_dir, W_OK | X_OK) < 0)
         return err_set(err, -errno, "cannot use %s: %s", network->netns_dir, strerror(errno));
-    r = network_current_list(network, true, &list, &is_default, NULL, err);
+    r = network_current_list(network, NULL, &list, &is_default, NULL, err);
     if (r < 0)
         return r;
     r = cni_list_check(list, (const char *const *)network->bin_dirs, network->bin_dirs_len, err);

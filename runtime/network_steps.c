@@ -14,13 +14,25 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int network_current_list(const struct network *network, bool portmap, struct cni_list **ret,
-                         bool *ret_default, char *ret_skipped, struct err *err)
+static bool has_host_ports(const struct network_wants *wants)
+{
+    for (size_t i = 0; i < wants->ports_len; i++)
+        if (wants->ports[i].host_port)
+            return true;
+    return false;
+}
+
+int network_current_list(const struct network *network, const struct network_wants *wants,
+                         struct cni_list **ret, bool *ret_default, char *ret_skipped,
+                         struct err *err)
 {
     const struct cni_default conf = {.cidr = network->pod_cidr,
+                                     .cidr6 = network->pod_cidr6,
                                      .bridge = network->bridge,
                                      .data_dir = network->ipam_dir,
-                                     .portmap = portmap};
+                                     .portmap = !wants || has_host_ports(wants),
+                                     .bandwidth =
+                                         !wants || wants->ingress_bps || wants->egress_bps};
     int r = network->conf_dir ? cni_list_load(network->conf_dir, ret, ret_skipped, err) : -ENOENT;
 
     if (r == 0)
@@ -39,14 +51,6 @@ static void fail(struct net_job *job, int result, enum net_next next)
     job->next_step = next;
 }
 
-static bool has_host_ports(const struct network_record *record)
-{
-    for (size_t i = 0; i < record->ports_len; i++)
-        if (record->ports[i].host_port)
-            return true;
-    return false;
-}
-
 static bool same_boot(const struct net_job *job, const struct network_record *record)
 {
     return str_eq(record->boot_id, job->network->boot_id);
@@ -56,11 +60,12 @@ static bool same_boot(const struct net_job *job, const struct network_record *re
 static void prepare_add(struct net_job *job)
 {
     const struct network *network = job->network;
+    const struct network_wants wants = network_record_wants(&job->record);
     int r;
 
     cni_list_free(TAKE(job->list)); /* that of what was undone */
-    r = network_current_list(network, has_host_ports(&job->record), &job->list,
-                             &job->record.is_default, job->skipped, &job->err);
+    r = network_current_list(network, &wants, &job->list, &job->record.is_default, job->skipped,
+                             &job->err);
     if (r == 0)
         r = cni_list_check(job->list, (const char *const *)network->bin_dirs, network->bin_dirs_len,
                            &job->err);
@@ -90,8 +95,9 @@ void network_step_begin(void *userdata)
     struct stat st;
     int r = network_store_load(job->network->store_dir, job->uid, &found);
     bool remains = r != -ENOENT || lstat(job->netns, &st) == 0;
+    bool add = job->kind == NET_JOB_ADD;
 
-    if (job->add && r == 0 && found.phase == NETWORK_UP && same_boot(job, &found) &&
+    if (add && r == 0 && found.phase == NETWORK_UP && same_boot(job, &found) &&
         netns_alive(job->netns)) {
         job->record.net = found.net;
         job->next_step = NET_FINISH;
@@ -100,12 +106,30 @@ void network_step_begin(void *userdata)
              NET_FINISH);
     } else if (remains) {
         job->next_step = NET_UNDO;
-    } else if (job->add) {
+    } else if (add) {
         prepare_add(job);
     } else {
         job->next_step = NET_FINISH;
     }
     network_record_free(&found);
+}
+
+/* The first address of each family. */
+static void take_addresses(const struct cni_result *result, struct network_result *net)
+{
+    const struct cni_addr *first = &result->addrs[0]; /* IPv4 where there is one */
+
+    str_copy(net->ip, sizeof(net->ip), first->ip);
+    str_copy(net->gateway, sizeof(net->gateway), first->v6 ? result->gateway6 : result->gateway);
+    net->prefix_len = first->prefix_len;
+    for (size_t i = 1; i < result->addrs_len && !first->v6 && !net->ip6[0]; i++) {
+        if (!result->addrs[i].v6)
+            continue;
+        str_copy(net->ip6, sizeof(net->ip6), result->addrs[i].ip);
+        str_copy(net->gateway6, sizeof(net->gateway6), result->gateway6);
+        net->prefix6_len = result->addrs[i].prefix_len;
+    }
+    str_copy(net->others, sizeof(net->others), result->others);
 }
 
 void network_step_join(void *userdata)
@@ -126,9 +150,7 @@ void network_step_join(void *userdata)
         r = netns_enter(job->netns, &job->err);
     if (r == 0) {
         str_copy(record->net.netns, sizeof(record->net.netns), job->netns);
-        str_copy(record->net.ip, sizeof(record->net.ip), result.addrs[0].ip);
-        str_copy(record->net.gateway, sizeof(record->net.gateway), result.gateway);
-        record->net.prefix_len = result.addrs[0].prefix_len;
+        take_addresses(&result, &record->net);
         r = tap_join(CNI_IFNAME, NETWORK_TAP_NAME, &record->net, &job->err);
     }
     if (r == 0) {
@@ -183,7 +205,7 @@ static int list_to_undo(struct net_job *job, const struct network_record *record
 
     if (record->conf && cni_list_parse(record->conf, strlen(record->conf), &job->list, NULL) == 0)
         return 0;
-    return network_current_list(job->network, true, &job->list, &is_default, NULL, NULL);
+    return network_current_list(job->network, NULL, &job->list, &is_default, NULL, NULL);
 }
 
 void network_step_undo(void *userdata)
@@ -225,7 +247,7 @@ void network_step_clean(void *userdata)
         job->err = err;
     }
     job->next_step = NET_FINISH;
-    if (r == 0 && job->add && job->result == 0) {
+    if (r == 0 && job->kind == NET_JOB_ADD && job->result == 0) {
         job->undone = true;
         job->next_step = NET_BEGIN;
     }

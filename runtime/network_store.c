@@ -42,8 +42,20 @@ void network_record_free(struct network_record *record)
     free(record->name);
     free(record->conf);
     free(record->result);
+    free(record->ips);
+    free(record->mac);
     free_ports(record->ports, record->ports_len);
     *record = (struct network_record){.phase = NETWORK_INTENT};
+}
+
+struct network_wants network_record_wants(const struct network_record *record)
+{
+    return (struct network_wants){.ports = record->ports,
+                                  .ports_len = record->ports_len,
+                                  .ingress_bps = record->ingress_bps,
+                                  .egress_bps = record->egress_bps,
+                                  .ips = record->ips,
+                                  .mac = record->mac};
 }
 
 static void write_net(struct json_writer *w, const struct network_result *net)
@@ -53,6 +65,11 @@ static void write_net(struct json_writer *w, const struct network_result *net)
     jw_string(w, "ip", net->ip);
     jw_int(w, "prefixLen", net->prefix_len);
     jw_string(w, "gateway", net->gateway);
+    jw_string_opt(w, "ip6", net->ip6);
+    if (net->ip6[0])
+        jw_int(w, "prefix6Len", net->prefix6_len);
+    jw_string_opt(w, "gateway6", net->gateway6);
+    jw_string_opt(w, "others", net->others);
     jw_string(w, "mac", net->mac);
     jw_int(w, "mtu", net->mtu);
     jw_end_object(w);
@@ -85,6 +102,12 @@ int network_record_encode(const struct network_record *record, struct buf *out)
         jw_end_object(&w);
     }
     jw_end_array(&w);
+    if (record->ingress_bps)
+        jw_int(&w, "ingressBps", (int64_t)record->ingress_bps);
+    if (record->egress_bps)
+        jw_int(&w, "egressBps", (int64_t)record->egress_bps);
+    jw_string_opt(&w, "ips", record->ips);
+    jw_string_opt(&w, "mac", record->mac);
     if (record->phase == NETWORK_UP)
         write_net(&w, &record->net);
     jw_end_object(&w);
@@ -125,6 +148,12 @@ static bool take_text(const struct json *object, const char *key, char *dst, siz
     return true;
 }
 
+/* One that records of an older agent have not. */
+static bool take_text_opt(const struct json *object, const char *key, char *dst, size_t size)
+{
+    return !json_get(object, key) || take_text(object, key, dst, size);
+}
+
 static bool address_ok(const char *text)
 {
     unsigned char raw[16];
@@ -138,6 +167,21 @@ static bool mac_ok(const char *text)
         if (i % 3 == 2 ? text[i] != ':' : !isxdigit((unsigned char)text[i]))
             return false;
     return text[17] == '\0';
+}
+
+static int decode_second(const struct json *object, struct network_result *net)
+{
+    int64_t prefix_len = 0;
+
+    if (!take_text_opt(object, "ip6", net->ip6, sizeof(net->ip6)) ||
+        !take_text_opt(object, "gateway6", net->gateway6, sizeof(net->gateway6)) ||
+        !take_text_opt(object, "others", net->others, sizeof(net->others)) ||
+        (net->ip6[0] &&
+         (!address_ok(net->ip6) || !json_get_int(object, "prefix6Len", &prefix_len))) ||
+        (net->gateway6[0] && !address_ok(net->gateway6)) || prefix_len < 0 || prefix_len > 128)
+        return -EBADMSG;
+    net->prefix6_len = (uint32_t)prefix_len;
+    return 0;
 }
 
 static int decode_net(const struct json *object, struct network_result *net)
@@ -155,7 +199,25 @@ static int decode_net(const struct json *object, struct network_result *net)
         return -EBADMSG;
     net->prefix_len = (uint32_t)prefix_len;
     net->mtu = (uint32_t)mtu;
-    return 0;
+    return decode_second(object, net);
+}
+
+static uint64_t decode_rate(const struct json *root, const char *key)
+{
+    int64_t rate = 0;
+
+    return json_get_int(root, key, &rate) && rate > 0 ? (uint64_t)rate : 0;
+}
+
+static void decode_wants(const struct json *root, struct network_record *record)
+{
+    const char *ips = json_get_string(root, "ips");
+    const char *mac = json_get_string(root, "mac");
+
+    record->ingress_bps = decode_rate(root, "ingressBps");
+    record->egress_bps = decode_rate(root, "egressBps");
+    record->ips = ips ? xstrdup(ips) : NULL;
+    record->mac = mac ? xstrdup(mac) : NULL;
 }
 
 static int decode_texts(const struct json *root, struct network_record *record)
@@ -193,6 +255,8 @@ int network_record_decode(const char *text, size_t len, struct network_record *r
         r = decode_texts(root, &record);
     if (r == 0)
         r = decode_ports(json_get(root, "ports"), &record);
+    if (r == 0)
+        decode_wants(root, &record);
     if (r == 0 && record.phase == NETWORK_UP)
         r = decode_net(json_get(root, "net"), &record.net);
     if (r < 0) {

@@ -28,10 +28,16 @@ struct network_record {
     char *result;               /* CNI's, as JSON; NULL before */
     struct network_port *ports; /* strings malloc'd */
     size_t ports_len;
+    uint64_t ingress_bps;
+    uint64_t egress_bps;
+    char *ips; /* NULL: none asked for */
+    char *mac;
     struct network_result net; /* valid when up */
 };
 
 void network_record_free(struct network_record *record); /* zeroes it; accepts a zeroed one */
+/* What its Pod asked for; points into the record. */
+struct network_wants network_record_wants(const struct network_record *record);
 int network_record_encode(const struct network_record *record, struct buf *out);
 /* -EBADMSG: not ours, damaged, another version. ret is untouched on failure. */
 int network_record_decode(const char *text, size_t len, struct network_record *ret);

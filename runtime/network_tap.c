@@ -68,14 +68,15 @@ static int find_link(struct netlink *nl, const char *name, struct netlink_link *
     return r < 0 ? failed(err, r, "find", name) : 0;
 }
 
-static void note_gateway(struct netlink *nl, const struct netlink_link *link,
-                         struct network_result *net)
+static void note_gateway(struct netlink *nl, const struct netlink_link *link, const char *ip,
+                         char gateway[46])
 {
-    unsigned char raw[4];
+    bool v6 = strchr(ip, ':') != NULL;
+    unsigned char raw[16];
 
     /* Some plugins (Calico) tell the route to the kernel alone. */
-    if (net->gateway[0] == '\0' && netlink_gateway(nl, link->index, raw) == 0)
-        (void)inet_ntop(AF_INET, raw, net->gateway, sizeof(net->gateway));
+    if (*ip && *gateway == '\0' && netlink_gateway(nl, link->index, v6, raw) == 0)
+        (void)inet_ntop(v6 ? AF_INET6 : AF_INET, raw, gateway, 46);
 }
 
 int tap_join(const char *ifname, const char *tap, struct network_result *net, struct err *err)
@@ -92,7 +93,8 @@ int tap_join(const char *ifname, const char *tap, struct network_result *net, st
         r = find_link(&nl, tap, &inner, err);
     if (r < 0)
         return r;
-    note_gateway(&nl, &outer, net);
+    note_gateway(&nl, &outer, net->ip, net->gateway);
+    note_gateway(&nl, &outer, net->ip6, net->gateway6);
     r = netlink_flush(&nl, outer.index);
     if (r < 0)
         return failed(err, r, "take the addresses off", ifname);
@@ -142,4 +144,47 @@ int tap_unjoin(const char *ifname, const struct cni_result *result, struct err *
             return failed(err, r, "give its addresses back to", ifname);
     }
     return 0;
+}
+
+int tap_routes(const char *ifname, const struct cni_result *result, struct err *err)
+{
+    CLEANUP(netlink) struct netlink nl = {.fd = -1};
+    struct netlink_link outer;
+    int r = netlink_open(&nl);
+
+    if (r == 0)
+        r = netlink_link(&nl, ifname, &outer);
+    if (r < 0)
+        return failed(err, r, "find", ifname);
+    for (size_t i = 0; i < result->routes_len; i++) {
+        const struct cni_route *route = &result->routes[i];
+        int family = route->dst.v6 ? AF_INET6 : AF_INET;
+        unsigned char dst[16];
+        unsigned char gateway[16];
+        bool via = route->gateway[0] != '\0';
+
+        if (inet_pton(family, route->dst.ip, dst) != 1 ||
+            (via && inet_pton(family, route->gateway, gateway) != 1))
+            continue;
+        r = netlink_route_add(&nl, outer.index, route->dst.v6, dst, route->dst.prefix_len,
+                              via ? gateway : NULL);
+        if (r < 0)
+            return failed(err, r, "give a route back to", ifname);
+    }
+    return 0;
+}
+
+int tap_strip(const char *ifname, struct err *err)
+{
+    CLEANUP(netlink) struct netlink nl = {.fd = -1};
+    struct netlink_link outer;
+    int r = netlink_open(&nl);
+
+    if (r == 0)
+        r = netlink_link(&nl, ifname, &outer);
+    if (r == -ENODEV)
+        return 0;
+    if (r == 0)
+        r = netlink_flush(&nl, outer.index);
+    return r < 0 ? failed(err, r, "take the addresses off", ifname) : set_ipv6(ifname, false, err);
 }

@@ -23,17 +23,23 @@ static void check_input(const struct cni_list *list, size_t i)
 {
     static const struct network_port port = {
         .container_port = 80, .host_port = 8080, .host_ip = "::1", .protocol = "tcp"};
+    const struct network_wants wants = {.ports = &port,
+                                        .ports_len = 1,
+                                        .ingress_bps = 1000,
+                                        .ips = "10.0.0.1,fd00::1",
+                                        .mac = "02:00:00:00:00:01"};
+    const struct cni_told told = {.wants = &wants, .prev = "{\"ips\":[]}"};
     struct buf input = BUF_INIT(2 * CNI_CONF_MAX);
     struct json *root;
 
-    require(cni_input(list, i, &port, 1, "{\"ips\":[]}", &input) == 0);
+    require(cni_input(list, i, &told, &input) == 0);
     root = json_parse(buf_str(&input), input.len, NULL);
     require(json_is_object(root));
     require(str_eq(json_get_string(root, "name"), list->name));
     require(str_eq(json_get_string(root, "cniVersion"), list->version));
     require(str_eq(json_get_string(root, "type"), list->plugins[i].type));
     require(json_is_object(json_get(root, "prevResult")));
-    require((json_get(root, "runtimeConfig") != NULL) == list->plugins[i].port_mappings);
+    require((json_get(root, "runtimeConfig") != NULL) == (list->plugins[i].capabilities != 0));
     json_free(root);
     buf_free(&input);
 }

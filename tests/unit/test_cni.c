@@ -44,9 +44,12 @@ static void test_list(void **state)
     assert_string_equal(list->plugins[0].type, "bridge");
     assert_string_equal(list->plugins[0].ipam, "host-local");
     assert_null(list->plugins[1].ipam);
-    assert_false(list->plugins[0].port_mappings);
-    assert_true(list->plugins[1].port_mappings);
-    assert_false(list->plugins[2].port_mappings);
+    assert_int_equal(list->plugins[0].capabilities, 0);
+    assert_int_equal(list->plugins[1].capabilities, CNI_PORT_MAPPINGS);
+    assert_int_equal(list->plugins[2].capabilities, 0);
+    assert_false(cni_list_checks(list));
+    assert_false(cni_list_checks(again));
+    assert_false(cni_list_collects(list));
     assert_string_equal(again->text, list->text);
     cni_list_free(again);
     cni_list_free(list);
@@ -101,26 +104,139 @@ static void test_input(void **state)
     struct cni_list *list = parse(
         HEAD "\"plugins\":[{\"type\":\"a\",\"name\":\"own\",\"k\":[1,{\"x\":null}]},{\"type\":"
              "\"b\",\"capabilities\":{\"portMappings\":true},\"prevResult\":{\"old\":1}}]}");
+    const struct network_wants all = {.ports = ports, .ports_len = 3};
+    const struct network_wants plain = {.ports = &ports[1], .ports_len = 1};
+    struct cni_told told = {.wants = &all};
     struct buf out = BUF_INIT(65536);
 
     (void)state;
-    assert_int_equal(cni_input(list, 0, ports, 3, NULL, &out), 0);
+    assert_int_equal(cni_input(list, 0, &told, &out), 0);
     assert_string_equal(buf_str(&out), HEAD "\"type\":\"a\",\"k\":[1,{\"x\":null}]}");
     buf_reset(&out);
-    assert_int_equal(cni_input(list, 1, ports, 3, "{\"ips\":[]}", &out), 0);
+    told.prev = "{\"ips\":[]}";
+    assert_int_equal(cni_input(list, 1, &told, &out), 0);
     assert_string_equal(
         buf_str(&out),
         HEAD "\"type\":\"b\",\"runtimeConfig\":{\"portMappings\":[{\"hostPort\":8080,"
              "\"containerPort\":80,\"protocol\":\"tcp\"},{\"hostPort\":53,\"containerPort\":53,"
              "\"protocol\":\"udp\",\"hostIP\":\"10.0.0.1\"}]},\"prevResult\":{\"ips\":[]}}");
     buf_reset(&out);
-    assert_int_equal(cni_input(list, 1, &ports[1], 1, NULL, &out), 0);
+    told = (struct cni_told){.wants = &plain};
+    assert_int_equal(cni_input(list, 1, &told, &out), 0);
     assert_string_equal(buf_str(&out), HEAD "\"type\":\"b\"}");
     buf_free(&out);
     out = BUF_INIT(20);
-    assert_int_equal(cni_input(list, 1, ports, 3, NULL, &out), -ENOBUFS);
+    assert_int_equal(cni_input(list, 1, &told, &out), -ENOBUFS);
     buf_free(&out);
     cni_list_free(list);
+}
+
+/* Each capability reaches the plugin that declares it, and no other. */
+static void test_capabilities(void **state)
+{
+    const struct network_wants wants = {.ingress_bps = 1000000,
+                                        .egress_bps = 2000000,
+                                        .ips = "10.1.0.9,fd00::9/64",
+                                        .mac = "02:00:00:00:00:09"};
+    const struct network_wants one_way = {.egress_bps = 5000};
+    static const struct {
+        const char *declared;
+        const char *told;
+    } table[] = {
+        {"{}", ""},
+        {"{\"ips\":false,\"dns\":true,\"portMappings\":true}", ""},
+        {"{\"bandwidth\":true}",
+         ",\"runtimeConfig\":{\"bandwidth\":{\"ingressRate\":1000000,\"ingressBurst\":2147483647,"
+         "\"egressRate\":2000000,\"egressBurst\":2147483647}}"},
+        {"{\"ips\":true,\"mac\":true}",
+         ",\"runtimeConfig\":{\"ips\":[\"10.1.0.9\",\"fd00::9/64\"],\"mac\":"
+         "\"02:00:00:00:00:09\"}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        char *text = xasprintf(HEAD "\"type\":\"a\",\"capabilities\":%s}", table[i].declared);
+        char *expected = xasprintf(HEAD "\"type\":\"a\"%s}", table[i].told);
+        struct cni_list *list = parse(text);
+        struct buf out = BUF_INIT(65536);
+
+        assert_int_equal(cni_input(list, 0, &(struct cni_told){.wants = &wants}, &out), 0);
+        assert_string_equal(buf_str(&out), expected);
+        buf_free(&out);
+        cni_list_free(list);
+        free(expected);
+        free(text);
+    }
+    struct cni_list *list = parse(HEAD "\"type\":\"a\",\"capabilities\":{\"bandwidth\":true}}");
+    struct buf out = BUF_INIT(65536);
+
+    assert_int_equal(cni_input(list, 0, &(struct cni_told){.wants = &one_way}, &out), 0);
+    assert_null(strstr(buf_str(&out), "ingress"));
+    assert_non_null(strstr(buf_str(&out), "\"egressRate\":5000"));
+    buf_free(&out);
+    cni_list_free(list);
+}
+
+static void test_versions(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *version;
+        bool checks;
+        bool collects;
+    } table[] = {
+        {"{\"cniVersion\":\"0.3.1\",\"name\":\"n\",\"type\":\"x\"}", "0.3.1", false, false},
+        {"{\"cniVersion\":\"0.4.0\",\"name\":\"n\",\"type\":\"x\"}", "0.4.0", true, false},
+        {"{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"type\":\"x\"}", "1.1.0", true, true},
+        {"{\"cniVersion\":\"1.0.0\",\"cniVersions\":[\"0.4.0\",\"1.1.0\",\"2.0.0\"],\"name\":"
+         "\"n\",\"type\":\"x\"}",
+         "1.1.0", true, true},
+        {"{\"cniVersions\":[\"1.0.0\"],\"name\":\"n\",\"type\":\"x\"}", "1.0.0", true, false},
+        {"{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"disableGC\":true,\"disableCheck\":true,"
+         "\"plugins\":[{\"type\":\"x\"}]}",
+         "1.1.0", false, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct cni_list *list = parse(table[i].text);
+        struct cni_list *kept = parse(list->text);
+
+        assert_string_equal(list->version, table[i].version);
+        assert_int_equal(cni_list_checks(list), table[i].checks);
+        assert_int_equal(cni_list_collects(list), table[i].collects);
+        assert_int_equal(cni_list_checks(kept), table[i].checks);
+        assert_int_equal(cni_list_collects(kept), table[i].collects);
+        cni_list_free(kept);
+        cni_list_free(list);
+    }
+}
+
+/* Two families, the routes that CHECK will want to see, and what a meta-plugin adds. */
+static void test_dual_result(void **state)
+{
+    static const char text[] =
+        "{\"cniVersion\":\"1.0.0\",\"interfaces\":[{\"name\":\"br\"},{\"name\":\"eth0\","
+        "\"sandbox\":\"/n\"},{\"name\":\"net1\",\"sandbox\":\"/n\"},{\"name\":\"net2\","
+        "\"sandbox\":\"/n\"}],\"ips\":[{\"interface\":1,\"address\":\"fd00::5/64\",\"gateway\":"
+        "\"fd00::1\"},{\"interface\":2,\"address\":\"10.9.0.5/16\"},{\"interface\":1,\"address\":"
+        "\"10.1.0.5/16\",\"gateway\":\"10.1.0.1\"},{\"interface\":1,\"address\":\"10.1.0.6/16\","
+        "\"gateway\":\"10.1.0.2\"}],\"routes\":[{\"dst\":\"0.0.0.0/0\"},{\"dst\":\"::/0\"},"
+        "{\"dst\":\"10.3.0.0/16\",\"gw\":\"10.1.0.7\"},{\"dst\":\"nonsense\"}]}";
+    struct cni_result result;
+
+    (void)state;
+    assert_int_equal(cni_result_parse(text, strlen(text), "eth0", &result, NULL), 0);
+    assert_int_equal(result.addrs_len, 3);
+    assert_string_equal(result.addrs[0].ip, "10.1.0.5");
+    assert_string_equal(result.addrs[2].ip, "fd00::5");
+    assert_string_equal(result.gateway, "10.1.0.1");
+    assert_string_equal(result.gateway6, "fd00::1");
+    assert_int_equal(result.routes_len, 3);
+    assert_string_equal(result.routes[0].gateway, "10.1.0.1");
+    assert_string_equal(result.routes[1].gateway, "fd00::1");
+    assert_string_equal(result.routes[2].gateway, "10.1.0.7");
+    assert_string_equal(result.others, "net1");
 }
 
 static void test_results(void **state)
@@ -141,8 +257,7 @@ static void test_results(void **state)
         {"{\"ips\":[{\"version\":\"6\",\"address\":\"fd00::5/64\",\"gateway\":\"fd00::1\"},{"
          "\"version\":\"4\",\"address\":\"10.1.0.5/16\"}]}",
          "10.1.0.5", 16, "", 2},
-        {"{\"ips\":[{\"address\":\"fd00::5/64\",\"gateway\":\"fd00::1\"}]}", "fd00::5", 64,
-         "fd00::1", 1},
+        {"{\"ips\":[{\"address\":\"fd00::5/64\",\"gateway\":\"fd00::1\"}]}", "fd00::5", 64, "", 1},
         /* an address on the host's side is not the Pod's */
         {"{\"interfaces\":[{\"name\":\"eth0\"},{\"name\":\"eth0\",\"sandbox\":\"/n\"}],\"ips\":[{"
          "\"interface\":0,\"address\":\"10.9.9.9/24\"},{\"interface\":1,\"address\":"
@@ -224,8 +339,25 @@ static void test_default(void **state)
     conf.portmap = true;
     assert_int_equal(cni_list_default(&conf, &list, &err), 0);
     assert_int_equal(list->plugins_len, 2);
-    assert_true(list->plugins[1].port_mappings);
+    assert_int_equal(list->plugins[1].capabilities, CNI_PORT_MAPPINGS);
     cni_list_free(list);
+    conf.bandwidth = true;
+    conf.cidr6 = "fd00:7::/64";
+    assert_int_equal(cni_list_default(&conf, &list, &err), 0);
+    assert_int_equal(list->plugins_len, 3);
+    assert_int_equal(list->plugins[0].capabilities, CNI_IPS | CNI_MAC);
+    assert_int_equal(list->plugins[2].capabilities, CNI_BANDWIDTH);
+    assert_non_null(
+        strstr(list->text, "[{\"subnet\":\"10.7.0.0/24\"}],[{\"subnet\":\"fd00:7::/64\"}]"));
+    assert_non_null(strstr(list->text, "[{\"dst\":\"0.0.0.0/0\"},{\"dst\":\"::/0\"}]"));
+    cni_list_free(list);
+    conf.cidr6 = "10.8.0.0/24";
+    assert_int_equal(cni_list_default(&conf, &list, &err), -EINVAL);
+    assert_string_equal(err.text,
+                        "Pod CIDRs \"10.7.0.0/24\" and \"10.8.0.0/24\" are of one family");
+    conf.cidr6 = "fd00::/127";
+    assert_int_equal(cni_list_default(&conf, &list, &err), -EINVAL);
+    conf.cidr6 = NULL;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         conf.cidr = bad[i];
         assert_int_equal(cni_list_default(&conf, &list, &err), -EINVAL);
@@ -311,10 +443,18 @@ static void test_record(void **state)
                                     .result = (char[]){"{ \"ips\" : [] }"},
                                     .ports = ports,
                                     .ports_len = 1,
+                                    .ingress_bps = 1000,
+                                    .egress_bps = 1000000000,
+                                    .ips = (char[]){"10.0.0.2"},
+                                    .mac = (char[]){"02:00:00:00:00:01"},
                                     .net = {.netns = "/run/netns/unik-x",
                                             .ip = "10.0.0.2",
                                             .prefix_len = 24,
                                             .gateway = "10.0.0.1",
+                                            .ip6 = "fd00::2",
+                                            .prefix6_len = 64,
+                                            .gateway6 = "fd00::1",
+                                            .others = "net1",
                                             .mac = "02:00:00:00:00:01",
                                             .mtu = 1450}};
     struct network_record back;
@@ -329,20 +469,43 @@ static void test_record(void **state)
     assert_int_equal(back.ports_len, 1);
     assert_int_equal(back.ports[0].host_port, 8080);
     assert_true(back.is_default);
+    assert_true(back.ingress_bps == 1000 && back.egress_bps == 1000000000);
+    assert_string_equal(back.ips, record.ips);
+    assert_string_equal(back.mac, record.mac);
     network_record_free(&back);
     for (size_t cut = 0; cut < text.len; cut++)
         assert_int_equal(network_record_decode(text.data, cut, &back), -EBADMSG);
     buf_free(&text);
 }
 
+/* As an agent before IPv6 and bandwidth wrote it. */
+static void test_old_record(void **state)
+{
+    static const char text[] =
+        "{\"version\":1,\"phase\":\"up\",\"bootId\":\"b\",\"namespace\":\"d\",\"name\":\"w\","
+        "\"default\":true,\"conf\":\"{}\",\"result\":\"{}\",\"ports\":[],\"net\":{\"netns\":\"/n\","
+        "\"ip\":\"10.0.0.2\",\"prefixLen\":24,\"gateway\":\"10.0.0.1\",\"mac\":"
+        "\"02:00:00:00:00:01\",\"mtu\":1500}}";
+    struct network_record record;
+
+    (void)state;
+    assert_int_equal(network_record_decode(text, strlen(text), &record), 0);
+    assert_string_equal(record.net.ip6, "");
+    assert_string_equal(record.net.others, "");
+    assert_true(record.ingress_bps == 0 && !record.ips && !record.mac);
+    network_record_free(&record);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list),      cmocka_unit_test(test_bad_lists),
-        cmocka_unit_test(test_input),     cmocka_unit_test(test_results),
-        cmocka_unit_test(test_errors),    cmocka_unit_test(test_default),
-        cmocka_unit_test(test_directory), cmocka_unit_test(test_find),
-        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_list),        cmocka_unit_test(test_bad_lists),
+        cmocka_unit_test(test_input),       cmocka_unit_test(test_results),
+        cmocka_unit_test(test_errors),      cmocka_unit_test(test_default),
+        cmocka_unit_test(test_directory),   cmocka_unit_test(test_find),
+        cmocka_unit_test(test_record),      cmocka_unit_test(test_old_record),
+        cmocka_unit_test(test_versions),    cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_dual_result),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,7 +118,7 @@ static void test_chain(void **state)
     static const struct network_port ports[] = {
         {.container_port = 80, .host_port = 8080, .host_ip = "", .protocol = "tcp"}};
     const struct network_pod pod = {
-        .uid = UID_A, .ns = "default", .name = "a", .ports = ports, .ports_len = 1};
+        .uid = UID_A, .ns = "default", .name = "a", .wants = {.ports = ports, .ports_len = 1}};
     struct fixture *f = *state;
     struct answer a = fixture_add(f, &pod);
     CLEANUP(free)
@@ -390,7 +390,7 @@ static void test_refused(void **state)
         {.uid = UID_A, .ns = "default", .name = "a;K8S_POD_NAME=b"},
         {.uid = UID_A, .ns = "", .name = "a"},
         {.uid = UID_A, .ns = "default", .name = NULL},
-        {.uid = UID_A, .ns = "default", .name = "a", .ports_len = 100000},
+        {.uid = UID_A, .ns = "default", .name = "a", .wants.ports_len = 100000},
     };
     struct fixture *f = *state;
 
@@ -448,6 +448,115 @@ static void test_guard(void **state)
     expect_nothing_left(f);
 }
 
+static struct answer verify(struct fixture *f, const char *uid)
+{
+    struct answer answer = {.there = false};
+
+    network_verify(f->network, uid, on_answer, &answer);
+    fixture_wait(f, &answer);
+    return answer;
+}
+
+/* CHECK sees the addresses that the guest has, is told the kept result, and changes nothing. */
+static void test_verify(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(verify(f, UID_A).result, -ENOENT);
+    assert_int_equal(fixture_add(f, &pod_a).result, 0);
+    take_away(f, "log");
+    put(f, "do.one.CHECK", "nsenter --net=$CNI_NETNS ip addr show eth0 >> $root/seen", 0600);
+    assert_string_equal(verify(f, UID_A).error, "");
+    expect_calls(f, "one.CHECK two.CHECK");
+    assert_true(has(f, "seen", "inet 10.1.2.3/24"));
+    assert_true(has(f, "in.one.CHECK", "\"prevResult\":{"));
+    put(f, "do.one.CHECK",
+        "nsenter --net=$CNI_NETNS ip addr show eth0 > $root/seen;"
+        "echo '{\"code\":100,\"msg\":\"no route\"}'; exit 1",
+        0600);
+    assert_string_equal(verify(f, UID_A).error, "CNI plugin one: no route (code 100)");
+    expect_calls(f, "one.CHECK");
+    /* It was taken off again each time. */
+    put(f, "do.one.DEL", "nsenter --net=$CNI_NETNS ip addr show eth0 > $root/seen", 0600);
+    assert_int_equal(fixture_del(f, UID_A).result, 0);
+    take_away(f, "log");
+    expect_nothing_left(f);
+}
+
+/* A list whose author forbids CHECK, or whose version has none: nobody is asked. */
+static void test_verify_off(void **state)
+{
+    static const char *const heads[] = {"\"0.4.0\",\"disableCheck\":true", "\"0.3.1\""};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        CLEANUP(free)
+        char *list = xasprintf(
+            "{\"cniVersion\":%s,\"name\":\"n\",\"plugins\":[{\"type\":\"one\"}]}", heads[i]);
+
+        put(f, "conf/10-n.conflist", list, 0600);
+        assert_int_equal(fixture_add(f, &pod_a).result, 0);
+        take_away(f, "log");
+        assert_int_equal(verify(f, UID_A).result, 0);
+        expect_calls(f, "");
+        assert_int_equal(fixture_del(f, UID_A).result, 0);
+        take_away(f, "log");
+    }
+}
+
+/* Checks wait for everything else, and a Pod that is deleted first has none to check. */
+static void test_verify_waits(void **state)
+{
+    const struct network_pod pod_b = {.uid = UID_B, .ns = "default", .name = "b"};
+    struct fixture *f = *state;
+    struct answer checked = {.there = false};
+    struct answer gone = {.there = false};
+
+    assert_int_equal(fixture_add(f, &pod_a).result, 0);
+    take_away(f, "log");
+    network_verify(f->network, UID_A, on_answer, &checked);
+    network_del(f->network, UID_A, on_answer, &gone);
+    assert_int_equal(fixture_add(f, &pod_b).result, 0);
+    fixture_wait(f, &gone);
+    fixture_wait(f, &checked);
+    assert_int_equal(gone.result, 0);
+    assert_int_equal(checked.result, -ENOENT);
+    assert_false(has(f, "log", "CHECK"));
+    assert_int_equal(fixture_del(f, UID_B).result, 0);
+}
+
+/* GC at start, before anything else, names every Pod that has a record; a failure stops nothing. */
+static void test_collect(void **state)
+{
+    static const char list[] = "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"plugins\":[{\"type\":"
+                               "\"one\"},{\"type\":\"two\"}]}";
+    const struct network_pod pod_b = {.uid = UID_B, .ns = "default", .name = "b"};
+    struct fixture *f = *state;
+
+    put(f, "conf/10-n.conflist", list, 0600);
+    put(f, "do.one.GC", "env | grep -c '^CNI_[NCI][EOF]' > $root/named; exit 3", 0600);
+    assert_int_equal(fixture_add(f, &pod_a).result, 0);
+    take_away(f, "log");
+    fixture_close(f);
+    fixture_open(f); /* off unless asked for */
+    assert_int_equal(fixture_del(f, UID_B).result, 0);
+    expect_calls(f, "");
+    fixture_close(f);
+    f->config.collect = true;
+    fixture_open(f);
+    assert_int_equal(fixture_add(f, &pod_b).result, 0);
+    expect_calls(f, "one.GC two.GC one.ADD two.ADD");
+    assert_true(has(f, "in.two.GC",
+                    "\"cni.dev/valid-attachments\":[{\"containerID\":\"" UID_A
+                    "\",\"ifname\":\"eth0\"}]"));
+    assert_false(has(f, "in.two.GC", UID_B));
+    assert_true(has(f, "named", "1\n")); /* CNI_COMMAND alone: no container, namespace, interface */
+    assert_int_equal(fixture_del(f, UID_A).result, 0);
+    assert_int_equal(fixture_del(f, UID_B).result, 0);
+    take_away(f, "log");
+    expect_nothing_left(f);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -462,6 +571,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_verify, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_verify_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_verify_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_collect, setup, teardown),
     };
 
     fixture_isolate();

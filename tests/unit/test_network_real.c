@@ -366,7 +366,7 @@ static void test_ports(void **state)
         {.container_port = 81, .host_port = 0, .host_ip = "", .protocol = "tcp"},
     };
     const struct network_pod pod = {
-        .uid = UID_A, .ns = "default", .name = "a", .ports = ports, .ports_len = 2};
+        .uid = UID_A, .ns = "default", .name = "a", .wants = {.ports = ports, .ports_len = 2}};
     struct fixture *f = *state;
     struct answer a = fixture_add(f, &pod);
 
