@@ -54,8 +54,8 @@ struct node_status {
     int64_t memory_bytes, memory_allocatable_bytes;
     int64_t storage_bytes, storage_allocatable_bytes;
     int64_t pods_max;
-    const char *internal_ip;
-    const char *hostname; /* NULL: no Hostname address */
+    const char *internal_ip; /* one address, or two with a comma between them */
+    const char *hostname;    /* NULL: no Hostname address */
     uint16_t port;
     const char *machine_id, *system_uuid, *boot_id, *kernel_version, *os_image, *runtime_version,
         *kubelet_version, *architecture;

@@ -7,6 +7,8 @@
 #include "base/str.h"
 #include "provider/core/quantity.h"
 
+#include <string.h>
+
 static void write_pairs(struct json_writer *w, const char *key, const struct key_value *pairs,
                         size_t len)
 {
@@ -46,14 +48,18 @@ static void write_amounts(struct json_writer *w, const char *key, const struct n
     jw_end_object(w);
 }
 
+/* One or, with a comma between them, two. */
 static void write_address(struct json_writer *w, const char *type, const char *address)
 {
-    if (str_empty(address))
-        return;
-    jw_begin_object(w, NULL);
-    jw_string(w, "type", type);
-    jw_string(w, "address", address);
-    jw_end_object(w);
+    while (!str_empty(address)) {
+        size_t len = strcspn(address, ",");
+
+        jw_begin_object(w, NULL);
+        jw_string(w, "type", type);
+        jw_string_n(w, "address", address, len);
+        jw_end_object(w);
+        address += len + (address[len] == ',');
+    }
 }
 
 static void write_info(struct json_writer *w, const struct node_status *node)

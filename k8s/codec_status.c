@@ -9,6 +9,8 @@
 #include "base/str.h"
 #include "provider/core/quantity.h"
 
+#include <string.h>
+
 #define ID_PREFIX "unikernel://"
 
 void codec_write_time(struct json_writer *w, const char *key, int64_t unix_ms)
@@ -178,29 +180,37 @@ static void write_conditions(struct json_writer *w, const struct pod_status *sta
     jw_end_array(w);
 }
 
+static void write_ips(struct json_writer *w, const char *list)
+{
+    while (*list) {
+        size_t len = strcspn(list, ",");
+
+        jw_begin_object(w, NULL);
+        jw_string_n(w, "ip", list, len);
+        jw_end_object(w);
+        list += len + (list[len] == ',');
+    }
+}
+
 /* podIPs merges by ip: without the directive a changed address would become a second one (422). */
 static void write_addresses(struct json_writer *w, const struct pod_status *status, bool patch)
 {
     if (!str_empty(status->host_ip)) {
-        jw_string(w, "hostIP", status->host_ip);
+        jw_string_n(w, "hostIP", status->host_ip, strcspn(status->host_ip, ","));
         jw_begin_array(w, "hostIPs");
-        jw_begin_object(w, NULL);
-        jw_string(w, "ip", status->host_ip);
-        jw_end_object(w);
+        write_ips(w, status->host_ip);
         jw_end_array(w);
     }
     if (str_empty(status->pod_ip))
         return;
-    jw_string(w, "podIP", status->pod_ip);
+    jw_string_n(w, "podIP", status->pod_ip, strcspn(status->pod_ip, ","));
     jw_begin_array(w, "podIPs");
     if (patch) {
         jw_begin_object(w, NULL);
         jw_string(w, "$patch", "replace");
         jw_end_object(w);
     }
-    jw_begin_object(w, NULL);
-    jw_string(w, "ip", status->pod_ip);
-    jw_end_object(w);
+    write_ips(w, status->pod_ip);
     jw_end_array(w);
 }
 

@@ -39,7 +39,7 @@ struct agent {
     uv_timer_t timer; /* the next deadline of reconcile */
     uv_signal_t sigterm, sigint;
     struct host *host;
-    char host_ip[64];
+    char host_ip[OBSERVED_IP_MAX]; /* nodeIP; two addresses are separated by a comma */
 
     struct kube_client *client;
     struct identity *identity;

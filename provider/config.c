@@ -32,8 +32,9 @@ struct key {
 static const struct key keys[] = {
     {"nodeName", "node-name", "NODE_NAME", KEY_STRING, SHAPE_NAME, AT(node_name), "", 0, 0,
      "name of the Node to register; default: the host's name"},
-    {"nodeIP", "node-ip", "NODE_IP", KEY_STRING, SHAPE_IP, AT(node_ip), "", 0, 0,
-     "InternalIP of the Node; default: of the default route's interface"},
+    {"nodeIP", "node-ip", "NODE_IP", KEY_STRING, SHAPE_NODE_IP, AT(node_ip), "", 0, 0,
+     "InternalIP of the Node, or two of both families, the first one preferred: 10.0.0.1,fd00::1; "
+     "default: of the default route's interface"},
     {"kubeconfig", "kubeconfig", "KUBECONFIG", KEY_STRING, SHAPE_PATH, AT(kubeconfig), "", 0, 0,
      "kubeconfig with the agent's own credentials, before bootstrap; default: none"},
     {"bootstrapKubeconfig", "bootstrap-kubeconfig", NULL, KEY_STRING, SHAPE_PATH,

@@ -96,6 +96,18 @@ static bool is_ip(const char *text)
     return inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
 }
 
+static bool is_node_ip(const char *text)
+{
+    char first[INET6_ADDRSTRLEN];
+    const char *comma = strchr(text, ',');
+    if (!comma)
+        return is_ip(text);
+    if ((size_t)(comma - text) >= sizeof(first))
+        return false;
+    str_fmt(first, sizeof(first), "%.*s", (int)(comma - text), text);
+    return is_ip(first) && is_ip(comma + 1) && !strchr(first, ':') != !strchr(comma + 1, ':');
+}
+
 static bool is_cidr(const char *text)
 {
     char address[INET6_ADDRSTRLEN];
@@ -187,6 +199,7 @@ static const struct {
     [SHAPE_MEMORY] = {is_memory, "a quantity such as 64Mi, 1Mi or more"},
     [SHAPE_NAME] = {is_name, "a name of lower-case letters, digits, '-' and '.'"},
     [SHAPE_IP] = {is_ip, "an IP address"},
+    [SHAPE_NODE_IP] = {is_node_ip, "an IP address, or one of each family as 10.0.0.1,fd00::1"},
     [SHAPE_CIDR] = {is_cidr, "an address range such as 10.88.0.0/16"},
     [SHAPE_LABEL] = {is_label, "a label, key=value"},
     [SHAPE_LINK] = {is_link, "the name of a network interface, 15 characters at most"},

@@ -8,9 +8,10 @@ enum shape {
     SHAPE_TEXT, /* anything printable */
     SHAPE_PATH,
     SHAPE_QUANTITY,
-    SHAPE_MEMORY, /* at least a MiB */
-    SHAPE_NAME,   /* DNS subdomain: a Node's name, a domain */
-    SHAPE_IP,     /* IPv4 or IPv6 address */
+    SHAPE_MEMORY,  /* at least a MiB */
+    SHAPE_NAME,    /* DNS subdomain: a Node's name, a domain */
+    SHAPE_IP,      /* IPv4 or IPv6 address */
+    SHAPE_NODE_IP, /* one address, or one of each family */
     SHAPE_CIDR,
     SHAPE_LABEL, /* key=value */
     SHAPE_LINK,  /* network interface */

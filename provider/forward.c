@@ -277,7 +277,7 @@ void forward_open(struct streams *streams, struct server_request *request, struc
     s->streams = streams;
     s->uid = xstrdup(pod->spec->uid);
     s->name = xasprintf("%s/%s", pod->spec->ns, pod->spec->name);
-    str_copy(s->ip, sizeof(s->ip), pod->obs.pod_ip);
+    pod_first_address(s->ip, sizeof(s->ip), pod->obs.pod_ip);
     s->next = streams->forwards;
     streams->forwards = s;
     if (!forward_begin(request, &streams->agent->loop, &forward_callbacks, s))

@@ -135,6 +135,9 @@ static int write_cmdline(const struct machine *m, const struct pod *pod,
         net.ip = m->net.ip;
         net.prefix_len = m->net.prefix_len;
         net.gateway = m->net.gateway;
+        net.ip6 = m->net.ip6;
+        net.prefix6_len = m->net.prefix6_len;
+        net.gateway6 = m->net.gateway6;
         net.hostname = guest_hostname(pod->spec, arena);
         dns_fill(&m->agent->config, &m->agent->host->dns, pod->spec, arena, &net);
     }
@@ -201,6 +204,17 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
     return result;
 }
 
+/* An address that the guest does not take is not the Pod's: a Service would send clients there. */
+static void tell_families(struct machine *m, struct pod *pod, const struct guest_ops *guest)
+{
+    if (!m->net_up || !m->net.ip6[0] || guest->ipv6)
+        return;
+    str_copy(pod->obs.pod_ip, sizeof(pod->obs.pod_ip), m->net.ip);
+    agent_event(m->agent, pod, (int)m->container, true, "NetworkAddressUnused",
+                "%s guests take no IPv6 address: the Pod has %s, and not %s", guest->kind,
+                m->net.ip, m->net.ip6);
+}
+
 int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
                    struct err *err)
 {
@@ -218,6 +232,7 @@ int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops
     if (!guest)
         return err_spec(err, -ENOTSUP, "image \"%s\" is for %s guests, which are not supported",
                         pod_container(pod->spec, m->container)->image, m->image->guest_kind);
+    tell_families(m, pod, guest);
     struct arena *arena = arena_new(4096);
     struct buf cmdline = BUF_INIT(CMDLINE_MAX);
     int result = write_cmdline(m, pod, guest, arena, &cmdline, err);

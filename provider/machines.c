@@ -175,18 +175,45 @@ static struct net_call *net_call_new(struct agent *agent, const char *uid)
     return call;
 }
 
+/* A meta-plugin's further interfaces: nothing joins them to the machine, which has one NIC. */
+static void tell_others(struct agent *agent, struct pod *pod, const struct network_result *net)
+{
+    if (net->others[0])
+        agent_event(agent, pod, -1, true, "NetworkInterfaceUnused",
+                    "CNI made a further interface, %s, in the Pod's network namespace; the guest "
+                    "has one, eth0, and does not see it",
+                    net->others);
+}
+
+/* As the kubelet sorts a Pod's addresses (kubelet.go, sortPodIPs): of the Node's first family
+ * first. */
+void machine_addresses(const struct agent *agent, const struct network_result *net,
+                       char dst[OBSERVED_IP_MAX])
+{
+    bool six_first = strcspn(agent->host_ip, ":") < strcspn(agent->host_ip, ",");
+    const char *first = six_first ? net->ip6 : net->ip;
+    const char *second = six_first ? net->ip : net->ip6;
+    if (!net->ip6[0])
+        str_copy(dst, OBSERVED_IP_MAX, net->ip);
+    else
+        str_fmt(dst, OBSERVED_IP_MAX, "%s,%s", first, second);
+}
+
 static void on_net_added(void *userdata, int result, const struct network_result *net,
                          const char *error)
 {
     struct net_call *call = userdata;
     struct pod *pod = reconcile_find_uid(call->agent->reconcile, call->uid);
     metrics_operation(metrics_of(call->agent), OPERATION_RUN_SANDBOX, call->began_ns, result < 0);
+    char addresses[OBSERVED_IP_MAX] = "";
     if (pod && result == 0) {
         struct machine *m = machine_of(call->agent, pod);
         m->net = *net;
         m->net_up = true;
+        machine_addresses(call->agent, net, addresses);
+        tell_others(call->agent, pod, net);
     }
-    reconcile_net_added(call->agent->reconcile, call->uid, result, net ? net->ip : "", error);
+    reconcile_net_added(call->agent->reconcile, call->uid, result, addresses, error);
     free(call->uid);
     free(call);
 }

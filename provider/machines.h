@@ -28,6 +28,9 @@ struct machine {
 /* Makes it when there is none. */
 struct machine *machine_of(struct agent *agent, struct pod *pod);
 const struct instance_ops *machine_callbacks(void);
+/* The Pod's one or two addresses, as pod_ip in observed.h. */
+void machine_addresses(const struct agent *agent, const struct network_result *net,
+                       char dst[OBSERVED_IP_MAX]);
 /* Asks CNI, in the background, whether the network that a former agent made is as it should be; an
  * event tells if not. */
 void machine_verify_network(struct agent *agent, const char *uid);

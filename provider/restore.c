@@ -92,6 +92,17 @@ static int restore_instances(struct agent *agent, struct err *err)
     return 0;
 }
 
+/* What was reported counts: of two addresses a guest may have taken one. */
+static void restore_addresses(struct agent *agent, const struct pod *pod,
+                              const struct network_result *net)
+{
+    char addresses[OBSERVED_IP_MAX];
+    str_copy(addresses, sizeof(addresses), pod->obs.pod_ip);
+    if (!addresses[0])
+        machine_addresses(agent, net, addresses);
+    reconcile_net_added(agent->reconcile, pod->spec->uid, 0, addresses, NULL);
+}
+
 static int restore_networks(struct agent *agent)
 {
     char **uids = NULL;
@@ -109,7 +120,7 @@ static int restore_networks(struct agent *agent)
             struct machine *m = machine_of(agent, pod);
             m->net = net;
             m->net_up = true;
-            reconcile_net_added(agent->reconcile, uids[i], 0, net.ip, NULL);
+            restore_addresses(agent, pod, &net);
             if (agent->config.cni_check)
                 machine_verify_network(agent, uids[i]);
         } else {

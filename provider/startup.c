@@ -317,7 +317,10 @@ static void tell_unused(const struct config *config)
 static int start_identity(struct agent *agent, const struct kube_config *bootstrap, struct err *err)
 {
     const struct config *config = &agent->config;
-    const char *ips[] = {agent->host_ip};
+    char first[INET6_ADDRSTRLEN];
+    const char *comma = strchr(agent->host_ip, ',');
+    const char *ips[] = {pod_first_address(first, sizeof(first), agent->host_ip),
+                         comma ? comma + 1 : NULL};
     const char *names[] = {config->node_name};
     char *dir = xasprintf("%s/pki", config->state_dir);
     struct identity_config identity = {
@@ -326,7 +329,7 @@ static int start_identity(struct agent *agent, const struct kube_config *bootstr
         .bootstrap = bootstrap,
         .want_serving_csr = config->server_tls_bootstrap,
         .serving_ips = ips,
-        .serving_ips_len = 1,
+        .serving_ips_len = comma ? 2 : 1,
         .serving_names = names,
         .serving_names_len = 1,
     };

@@ -11,7 +11,10 @@ struct err;
 struct guest_net {
     const char *ip; /* NULL: no network */
     uint32_t prefix_len;
-    const char *gateway;    /* "" when none */
+    const char *gateway; /* "" when none */
+    const char *ip6;     /* beside an IPv4 address; NULL or "": none */
+    uint32_t prefix6_len;
+    const char *gateway6;
     const char *const *dns; /* name servers */
     size_t dns_len;
     const char *search; /* first search domain, or "" */
@@ -56,6 +59,7 @@ struct guest_ops {
     enum guest_stop stop;
     bool debug_exit;
     uint32_t memory_mib_min;
+    bool ipv6; /* takes an IPv6 address, alone or beside an IPv4 one */
     /* Appends the whole command line to out. ERR_SPEC when a limit or quoting rule is broken. */
     int (*cmdline)(const struct guest_input *input, struct buf *out, struct err *err);
     /* tail: the console's last bytes, for guests that print their exit code. */

@@ -79,10 +79,6 @@ static int add_net(struct line *line, const struct guest_net *net, struct err *e
     size_t dns_len = 0;
     char mask[16];
 
-    if (!guest_is_ipv4(net->ip) || net->prefix_len > 32)
-        return err_spec(err, -EAFNOSUPPORT,
-                        "the Pod's address %s/%u is not IPv4, the only kind that ip= carries",
-                        net->ip, net->prefix_len);
     if (net->hostname && strpbrk(net->hostname, ": \t\""))
         return err_spec(err, -EINVAL, "the host name %s cannot go into ip=", net->hostname);
     for (size_t i = 0; i < net->dns_len && dns_len < DNS_MAX; i++)
@@ -94,6 +90,38 @@ static int add_net(struct line *line, const struct guest_net *net, struct err *e
     for (size_t i = 0; i < dns_len; i++)
         buf_addf(&line->text, ":%s", dns[i]);
     return 0;
+}
+
+/* ip6=ADDRESS/PREFIX,GATEWAY,DNS0,DNS1: ours, because ip= has no place for it. The kernel hands it
+ * to init as an environment variable. */
+static void add_net6(struct line *line, const struct guest_net *net, const char *ip,
+                     uint32_t prefix_len, const char *gateway)
+{
+    size_t count = 0;
+
+    buf_addf(&line->text, " ip6=%s/%u,%s", ip, prefix_len, gateway ? gateway : "");
+    for (size_t i = 0; i < net->dns_len && count < DNS_MAX; i++)
+        if (strchr(net->dns[i], ':')) {
+            buf_addf(&line->text, ",%s", net->dns[i]);
+            count++;
+        }
+}
+
+/* hostname= is the kernel's own since 5.19, and where it is not init has it as a variable. */
+static int add_families(struct line *line, const struct guest_net *net, struct err *err)
+{
+    bool four = guest_is_ipv4(net->ip) && net->prefix_len <= 32;
+    int r = 0;
+
+    if (four)
+        r = add_net(line, net, err);
+    else
+        add_net6(line, net, net->ip, net->prefix_len, net->gateway);
+    if (!four && !str_empty(net->hostname))
+        buf_addf(&line->text, " hostname=%s", net->hostname);
+    if (four && !str_empty(net->ip6))
+        add_net6(line, net, net->ip6, net->prefix6_len, net->gateway6);
+    return r;
 }
 
 /* An unknown parameter with a value becomes an environment variable of init. */
@@ -156,7 +184,7 @@ static int linux_cmdline(const struct guest_input *input, struct buf *out, struc
     if (khz)
         buf_addf(&line.text, " tsc_early_khz=%llu", (unsigned long long)khz);
     if (input->net && input->net->ip)
-        r = add_net(&line, input->net, err);
+        r = add_families(&line, input->net, err);
     if (r >= 0)
         r = add_env(&line, input, err);
     if (r >= 0)
@@ -220,6 +248,7 @@ const struct guest_ops guest_linux = {
     .board = BOARD_MICROVM_ACPI,
     .stop = GUEST_STOP_POWERDOWN,
     .debug_exit = false,
+    .ipv6 = true,
     .memory_mib_min = 96, /* Debian's cloud kernel: 64 MiB die before the first line, 72 boot */
     .cmdline = linux_cmdline,
     .decode = linux_decode,

@@ -151,6 +151,14 @@ static bool subscript(struct resolver *r, const char *path, const char *prefix, 
     return true;
 }
 
+/* Only where there is a second one does it need a place of its own. */
+static const char *first_address(struct resolver *r, const char *list)
+{
+    size_t len = list ? strcspn(list, ",") : 0;
+
+    return list && list[len] ? copy(r, list, len) : list;
+}
+
 static int field_value(struct resolver *r, const struct env_var *var, const char **ret)
 {
     const struct pod_spec *pod = r->pod;
@@ -163,9 +171,9 @@ static int field_value(struct resolver *r, const struct env_var *var, const char
         {"metadata.uid", pod->uid},
         {"spec.nodeName", r->facts->node_name},
         {"spec.serviceAccountName", pod->service_account},
-        {"status.hostIP", r->facts->host_ip},
-        {"status.hostIPs", r->facts->host_ip}, /* one address of each: the list is the same text */
-        {"status.podIP", r->facts->pod_ip},
+        {"status.hostIP", first_address(r, r->facts->host_ip)},
+        {"status.hostIPs", r->facts->host_ip},
+        {"status.podIP", first_address(r, r->facts->pod_ip)},
         {"status.podIPs", r->facts->pod_ip},
     };
     const char *key, *value;

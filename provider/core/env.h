@@ -6,7 +6,7 @@
 
 struct env_facts {
     const char *node_name;
-    const char *host_ip;
+    const char *host_ip; /* one address, or two with a comma between them */
     const char *pod_ip;
     int64_t allocatable_cpu_milli;
     int64_t allocatable_memory_bytes;

@@ -10,7 +10,7 @@
 #define OBSERVED_ID_MAX 72    /* instance id or image digest with "sha256:" */
 #define OBSERVED_REASON_MAX 40
 #define OBSERVED_VERDICT_MAX 512 /* why the node ended a Pod */
-#define OBSERVED_IP_MAX 46       /* INET6_ADDRSTRLEN */
+#define OBSERVED_IP_MAX 93       /* two of INET6_ADDRSTRLEN: "10.0.0.2,fd00::2" */
 
 /* Both clocks at one moment: deadlines use mono, what is reported uses unix. */
 struct now {
@@ -115,7 +115,9 @@ struct condition_observed {
 
 struct pod_observed {
     enum net_state net;
-    char pod_ip[OBSERVED_IP_MAX]; /* kept without network: EndpointSlices need it [saved] */
+    /* One address, or one of each family with a comma between them, the Node's first family first
+     * (as the kubelet sorts them). Kept without network: EndpointSlices need it [saved] */
+    char pod_ip[OBSERVED_IP_MAX];
     char net_error[OBSERVED_TEXT_MAX];
     uint32_t net_failures;
     uint64_t net_retry_ms; /* mono */

@@ -84,3 +84,14 @@ const char *key_value_find(const struct key_value *pairs, size_t len, const char
     }
     return NULL;
 }
+
+char *pod_first_address(char *dst, size_t size, const char *list)
+{
+    size_t len = list ? strcspn(list, ",") : 0;
+
+    if (len >= size)
+        len = size - 1;
+    memcpy(dst, list ? list : "", len);
+    dst[len] = '\0';
+    return dst;
+}

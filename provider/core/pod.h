@@ -241,6 +241,8 @@ struct pod_spec {
     struct api_condition api_conditions[_COND_MAX];
 };
 
+/* The first of a list of addresses with commas between them, cut to size. Returns dst. */
+char *pod_first_address(char *dst, size_t size, const char *list);
 const char *pod_phase_to_string(enum pod_phase phase); /* "Pending", ... */
 
 /* All containers of a Pod under one number: first spec.containers, then spec.initContainers. It is

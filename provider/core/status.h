@@ -35,8 +35,8 @@ struct pod_status {
     const char *reason;                /* NULL: none */
     const char *message;               /* NULL: none */
     const struct pod_verdict *verdict; /* that reason and message come from; NULL: none */
-    const char *host_ip;
-    const char *pod_ip; /* "": none */
+    const char *host_ip;               /* one address, or two with a comma between: hostIPs */
+    const char *pod_ip;                /* likewise; "": none */
     int64_t start_ms;
     int64_t observed_generation;
     struct condition_status conditions[_COND_MAX];

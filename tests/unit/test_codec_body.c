@@ -139,6 +139,15 @@ static void test_status_running(void **state)
     s.containers[0].last = &last;
     MEMBER(&s, "podIP", "\"10.88.0.10\"");
     MEMBER(&s, "podIPs", "[{\"$patch\":\"replace\"},{\"ip\":\"10.88.0.10\"}]");
+    s.pod_ip = "fd00::10,10.88.0.10";
+    s.host_ip = "fd00::2,192.0.2.2";
+    MEMBER(&s, "podIP", "\"fd00::10\"");
+    MEMBER(&s, "podIPs",
+           "[{\"$patch\":\"replace\"},{\"ip\":\"fd00::10\"},{\"ip\":\"10.88.0.10\"}]");
+    MEMBER(&s, "hostIP", "\"fd00::2\"");
+    MEMBER(&s, "hostIPs", "[{\"ip\":\"fd00::2\"},{\"ip\":\"192.0.2.2\"}]");
+    s.pod_ip = "10.88.0.10";
+    s.host_ip = "192.0.2.2";
     MEMBER(&s, "startTime", "\"2026-11-23T05:00:00Z\"");
     MEMBER(&s, "reason", "\"R\"");
     MEMBER(&s, "message", "\"M\"");

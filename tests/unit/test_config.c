@@ -278,7 +278,14 @@ static const struct wrong wrong_rows[] = {
      "FILE:1: defaultMemory must be a quantity such as 64Mi, 1Mi or more, not \"64m\""},
     {"nodeName: Upper\n", "",
      "FILE:1: nodeName must be a name of lower-case letters, digits, '-' and '.', not \"Upper\""},
-    {"nodeIP: localhost\n", "", "FILE:1: nodeIP must be an IP address, not \"localhost\""},
+    {"nodeIP: localhost\n", "",
+     "FILE:1: nodeIP must be an IP address, or one of each family as 10.0.0.1,fd00::1, not "
+     "\"localhost\""},
+    {"nodeIP: 10.0.0.1,10.0.0.2\n", "",
+     "FILE:1: nodeIP must be an IP address, or one of each family as 10.0.0.1,fd00::1, not "
+     "\"10.0.0.1,10.0.0.2\""},
+    {"podCIDR6: fd00::1\n", "",
+     "FILE:1: podCIDR6 must be an address range such as 10.88.0.0/16, not \"fd00::1\""},
     {"clusterDNS: dns\n", "", "FILE:1: clusterDNS must be an IP address, not \"dns\""},
     {"podCIDR: 10.0.0.0\n", "",
      "FILE:1: podCIDR must be an address range such as 10.88.0.0/16, not \"10.0.0.0\""},

@@ -55,7 +55,7 @@ static struct env_facts facts_for_env(void)
     return (struct env_facts){
         .node_name = "uk-0",
         .host_ip = "192.0.2.2",
-        .pod_ip = "10.88.0.5",
+        .pod_ip = "10.88.0.5,fd00::5",
         .allocatable_cpu_milli = 7500,
         .allocatable_memory_bytes = 1 << 30,
         .allocatable_ephemeral_bytes = 5000,
@@ -108,7 +108,7 @@ static const struct {
     {FIELD("status.hostIP"), "192.0.2.2", NULL},
     {FIELD("status.hostIPs"), "192.0.2.2", NULL},
     {FIELD("status.podIP"), "10.88.0.5", NULL},
-    {FIELD("status.podIPs"), "10.88.0.5", NULL},
+    {FIELD("status.podIPs"), "10.88.0.5,fd00::5", NULL},
     {FIELD("metadata.labels"), NULL, "unsupported fieldRef metadata.labels"},
     {FIELD("metadata.labels['"), NULL, "unsupported fieldRef"},
     {FIELD("metadata.labels['']"), "", NULL},

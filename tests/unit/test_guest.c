@@ -31,6 +31,21 @@ static const struct guest_net bare_net = {
 static const struct guest_net dns_net = {
     .ip = "10.1.0.5", .prefix_len = 16, .gateway = "10.1.0.1", .dns = dns, .dns_len = 4};
 static const struct guest_net v6_net = {.ip = "fd00::5", .prefix_len = 64, .gateway = ""};
+static const struct guest_net dual_net = {.ip = "10.1.0.5",
+                                          .prefix_len = 16,
+                                          .gateway = "10.1.0.1",
+                                          .ip6 = "fd00::5",
+                                          .prefix6_len = 64,
+                                          .gateway6 = "fd00::1",
+                                          .dns = dns,
+                                          .dns_len = 2,
+                                          .hostname = "web-0"};
+static const struct guest_net six_net = {.ip = "fd00::5",
+                                         .prefix_len = 64,
+                                         .gateway = "fd00::1",
+                                         .dns = dns,
+                                         .dns_len = 2,
+                                         .hostname = "web-0"};
 static const struct guest_net colon_net = {.ip = "10.1.0.5", .prefix_len = 24, .hostname = "a:b"};
 
 static const struct guest_env env1[] = {{.key = "A", .value = "1"}};
@@ -271,7 +286,6 @@ static const struct guest_env env_quote[] = {{.key = "Q", .value = "a\"b"}};
 static const char *const args_linux[] = {"a b", "", "x=y z"};
 
 static const struct line_case linux_errors[] = {
-    {"IPv6", {.net = &v6_net}, NULL, "not IPv4"},
     {"a dot in a name", {ENV(env_dot)}, NULL, "names with a dot"},
     {"a double quote", {ENV(env_quote)}, NULL, "double quote"},
     {"newline", {ENV(env_nl)}, NULL, "variable CERT has a line break"},
@@ -304,6 +318,17 @@ static void linux_lines(void **state)
                         " ip=10.1.0.5::10.1.0.1:255.255.0.0::eth0:off:10.96.0.10:1.1.1.1 A=1 "
                         "\"B=x y\" -- \"a b\" \"\" \"x=y z\"");
     check_lines(ops, linux_errors, ARRAY_LEN(linux_errors));
+    input = (struct guest_input){.net = &dual_net};
+    buf_reset(&out);
+    assert_int_equal(ops->cmdline(&input, &out, &err), 0);
+    assert_non_null(strstr(buf_str(&out), " ip=10.1.0.5::10.1.0.1:255.255.0.0:web-0:eth0:off:"
+                                          "10.96.0.10 ip6=fd00::5/64,fd00::1,fd00::10"));
+    input.net = &six_net;
+    buf_reset(&out);
+    assert_int_equal(ops->cmdline(&input, &out, &err), 0);
+    assert_non_null(strstr(buf_str(&out), " ip6=fd00::5/64,fd00::1,fd00::10 hostname=web-0"));
+    assert_null(strstr(buf_str(&out), " ip="));
+    assert_true(ops->ipv6 && !guest_find("unikraft")->ipv6);
 
     for (size_t i = 0; i < ARRAY_LEN(many); i++)
         many[i] = (char *)"x";

@@ -4,6 +4,8 @@
 
 #include "base/cleanup.h"
 
+#include <poll.h>
+
 #define UID_A "aaaaaaaa-0000-4000-8000-000000000001"
 #define PLUGINS "/usr/lib/cni"
 
@@ -24,17 +26,33 @@ static int teardown(void **state)
     return 0;
 }
 
-/* What a shell command prints, with white space as it is. */
+/* What a shell command prints; it must succeed. */
 static char *output(const char *command)
 {
     CLEANUP(buf) struct buf text = BUF_INIT(65536);
-    FILE *pipe = popen(command, "re");
+    const char *const argv[] = {"/bin/sh", "-c", command, NULL};
+    struct pollfd wait = {.events = POLLIN};
     char chunk[1024];
+    int fds[2];
+    int pidfd;
+    int status;
+    pid_t pid;
+    ssize_t n;
 
-    assert_non_null(pipe);
-    while (fgets(chunk, sizeof(chunk), pipe))
-        assert_int_equal(buf_adds(&text, chunk), 0);
-    (void)pclose(pipe);
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    const int child_fds[] = {-1, fds[1], 2};
+    const struct spawn spawn = {
+        .path = argv[0], .argv = argv, .fds = child_fds, .fds_len = ARRAY_LEN(child_fds)};
+
+    assert_int_equal(spawn_start(&spawn, &pid, &pidfd, NULL), 0);
+    (void)close(fds[1]);
+    while ((n = read(fds[0], chunk, sizeof(chunk))) > 0)
+        assert_int_equal(buf_add(&text, chunk, (size_t)n), 0);
+    (void)close(fds[0]);
+    wait.fd = pidfd;
+    assert_int_equal(poll(&wait, 1, 10000), 1);
+    assert_int_equal(spawn_reap(pidfd, &status), 0);
+    assert_int_equal(status, 0);
     return buf_take(&text);
 }
 
