@@ -25,3 +25,6 @@ void command_parse(struct command *command, const char *line);
 
 /* http.c */
 void http_start(struct command *command, unsigned port);
+
+/* traffic.c */
+void traffic_start(const struct command *command);

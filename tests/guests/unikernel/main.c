@@ -140,6 +140,7 @@ static void start_network(const struct options *options)
     netif_set_default(&netif);
     netif_set_up(&netif); /* announces the address by a gratuitous ARP */
     print("address %s\n", command.netdev);
+    traffic_start(&command);
     http_start(&command, options->port);
 }
 

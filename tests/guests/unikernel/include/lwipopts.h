@@ -1,13 +1,13 @@
-/* IPv4, TCP, ICMP and ARP by the raw API; no threads, all memory static. */
+/* IPv4, TCP, UDP, DNS, ICMP and ARP by the raw API; no threads, all memory static. */
 #pragma once
 #define NO_SYS 1
 #define SYS_LIGHTWEIGHT_PROT 0
 #define LWIP_SOCKET 0
 #define LWIP_NETCONN 0
-#define LWIP_UDP 0
+#define LWIP_UDP 1
 #define LWIP_IPV6 0
 #define LWIP_DHCP 0
-#define LWIP_DNS 0
+#define LWIP_DNS 1
 #define IP_REASSEMBLY 0
 #define IP_FRAG 0
 #define MEM_ALIGNMENT 4
