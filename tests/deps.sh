@@ -24,6 +24,8 @@ qemu-system-x86               machines
 containernetworking-plugins   networks
 iproute2                      namespaces
 iptables                      Services
+nftables                      Services
+conntrack                     Services
 busybox-static                guest
 cpio                          guest
 docker-registry               images

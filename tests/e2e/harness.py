@@ -28,7 +28,8 @@ SERVING = "kubernetes.io/kubelet-serving"
 SETTLE_SECONDS = 15      # after a Pod's object is gone, until nothing of it is left on the node
 SETTLE_STEP_SECONDS = 0.05
 # Records of Pods, CNI results, leases of addresses, unfinished downloads.
-POD_FILES = re.compile(r"unikubelet/pods/|unikubelet/net/(?!plugins$)|/\d+\.\d+\.\d+\.\d+$|/tmp/")
+POD_FILES = re.compile(r"unikubelet/pods/|unikubelet/net/(?!plugins$)|/\d+\.\d+\.\d+\.\d+$"
+                       r"|/ipam/[^/]+/[0-9a-f]*:[0-9a-f:]+$|/tmp/")
 MACHINES = re.compile(r"unikubelet-shim|unikubelet-fakevmm|qemu-system")
 
 
