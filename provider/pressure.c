@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <sys/sysinfo.h>
 
-#define GRACE_MS 1000          /* a hard eviction's, as the kubelet has it */
-#define CLEANUP_MS_MAX 30000u  /* the next one waits for an evicted Pod's end, not for longer */
+#define GRACE_MS 1000         /* a hard eviction's, as the kubelet has it */
+#define CLEANUP_MS_MAX 30000u /* the next one waits for an evicted Pod's end, not for longer */
 #define THRESHOLDS_MAX CONFIG_LIST_MAX
 
 struct pressure {
@@ -197,8 +197,7 @@ void pressure_check(struct pressure *pressure)
             first = threshold;
     }
     for (int i = 0; i < _EVICT_MAX; i++)
-        pressure->holds[i] =
-            pressure_update(&pressure->seen_ms[i], met[i], now_ms, transition_ms);
+        pressure->holds[i] = pressure_update(&pressure->seen_ms[i], met[i], now_ms, transition_ms);
     /* Before the list is known, nobody can be compared. */
     if (first && reconcile_is_synced(agent->reconcile) && !is_evicting(pressure))
         evict(pressure, first);

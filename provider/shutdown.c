@@ -45,7 +45,8 @@ static void end_pod(void *userdata, struct pod *pod)
 {
     struct shutdown *shutdown = userdata;
     int64_t budget_ms = (int64_t)stage_ms(shutdown->agent, shutdown->stage);
-    int64_t grace_ms = pod->spec->grace_s < budget_ms / 1000 ? pod->spec->grace_s * 1000 : budget_ms;
+    int64_t grace_ms =
+        pod->spec->grace_s < budget_ms / 1000 ? pod->spec->grace_s * 1000 : budget_ms;
     struct pod_verdict verdict = {
         .reason = "Terminated",
         .message = "Pod was terminated in response to imminent node shutdown.",

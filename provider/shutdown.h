@@ -1,5 +1,5 @@
-/* SIGTERM with drainOnExit: the node shuts down, its Pods end in order, then the agent does. Without
- * it nothing of this happens, and machines go on. */
+/* SIGTERM with drainOnExit: the node shuts down, its Pods end in order, then the agent does.
+ * Without it nothing of this happens, and machines go on. */
 #pragma once
 
 struct agent;

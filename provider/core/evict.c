@@ -161,8 +161,7 @@ void evict_message(char *dst, size_t size, const struct threshold *threshold,
     int64_t asked;
     size_t at;
 
-    str_fmt(dst, size,
-            "The node was low on resource: %s. Threshold quantity: %s, available: %s. ",
+    str_fmt(dst, size, "The node was low on resource: %s. Threshold quantity: %s, available: %s. ",
             signal_resource(signal),
             amount_text(quantity, signal, threshold_amount(threshold, level->capacity)),
             amount_text(available, signal, level->available));

@@ -5,12 +5,12 @@
 #include "provider/core/admit.h"
 
 enum evict_signal {
-    SIGNAL_MEMORY,          /* memory.available */
-    SIGNAL_NODEFS,          /* nodefs.available */
-    SIGNAL_NODEFS_INODES,   /* nodefs.inodesFree */
-    SIGNAL_IMAGEFS,         /* imagefs.available */
-    SIGNAL_IMAGEFS_INODES,  /* imagefs.inodesFree */
-    SIGNAL_PID,             /* pid.available */
+    SIGNAL_MEMORY,         /* memory.available */
+    SIGNAL_NODEFS,         /* nodefs.available */
+    SIGNAL_NODEFS_INODES,  /* nodefs.inodesFree */
+    SIGNAL_IMAGEFS,        /* imagefs.available */
+    SIGNAL_IMAGEFS_INODES, /* imagefs.inodesFree */
+    SIGNAL_PID,            /* pid.available */
     _SIGNAL_MAX,
 };
 
