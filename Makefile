@@ -19,6 +19,7 @@ SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fram
 LIB_SRC  := $(wildcard base/*.c vmm-bridge/*.c runtime/*.c provider/core/*.c k8s/*.c) \
             $(filter-out provider/main.c,$(wildcard provider/*.c))
 SHIM_SRC := $(wildcard runtime/shim/*.c)
+HOST_SRC := $(wildcard runtime/host/*.c)
 FAKE_SRC := $(wildcard vmm-bridge/fakevmm/*.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/o/%.o)
 SAN_OBJ  := $(LIB_SRC:%.c=$(BUILD)/san/%.o)
@@ -26,7 +27,8 @@ UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SIM_SRC  := $(wildcard tests/sim/*.c)
 
-PROGRAMS := $(BUILD)/unikubelet $(BUILD)/unikubelet-shim $(BUILD)/unikubelet-fakevmm
+PROGRAMS := $(BUILD)/unikubelet $(BUILD)/unikubelet-shim $(BUILD)/unikubelet-fakevmm \
+            $(BUILD)/unikubelet-host
 
 .SECONDARY:
 .PHONY: all help deps demo test check unit sim fuzz-check fuzz e2e soak bench lint format cluster guests install clean
@@ -35,7 +37,7 @@ all: $(PROGRAMS)
 help:
 	@sed -n 's/^## //p' Makefile
 
-## all         build the agent, the shim and the fake VMM into build/
+## all         build the agent, its helpers and the fake VMM into build/
 ## deps        install what is missing (Debian packages)
 deps:
 	@tests/deps.sh
@@ -57,6 +59,11 @@ $(BUILD)/unikubelet: $(BUILD)/o/provider/main.o $(LIB_OBJ)
 $(BUILD)/unikubelet-shim: $(SHIM_SRC) $(wildcard runtime/shim/*.h) runtime/shim_proto.h vmm-bridge/vmm.h
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(SHIM_SRC) -o $@
+
+# The container's first process, and the start of programs that bring their libraries: static.
+$(BUILD)/unikubelet-host: $(HOST_SRC) $(wildcard runtime/host/*.h)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(HOST_SRC) -o $@
 
 $(BUILD)/unikubelet-fakevmm: $(FAKE_SRC)
 	@mkdir -p $(@D)

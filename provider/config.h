@@ -23,6 +23,7 @@ struct config {
     char *node_ip; /* "": the address of the default route's interface */
     char *kubeconfig;
     char *bootstrap_kubeconfig;
+    char *service_account_dir; /* "": where Pods have it */
     char *state_dir;
     char *run_dir;
     char *log_dir;

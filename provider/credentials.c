@@ -36,6 +36,11 @@ int credentials_load(const struct agent *agent, struct kube_config *ret, bool *r
         return kube_config_load(config->kubeconfig, ret, err);
     if (!str_empty(config->bootstrap_kubeconfig))
         return kube_config_load(config->bootstrap_kubeconfig, ret, err);
+    const char *host = getenv("KUBERNETES_SERVICE_HOST");
+    const char *port = getenv("KUBERNETES_SERVICE_PORT");
+    /* An agent that went over to the host's mounts finds the Pod's elsewhere. */
+    if (!str_empty(config->service_account_dir) && !str_empty(host) && !str_empty(port))
+        return kube_config_from_dir(config->service_account_dir, host, port, ret, err);
     int result = kube_config_in_cluster(ret, err);
     if (result == -ENOENT)
         return err_spec(err, result,

@@ -83,7 +83,7 @@ VARIABLES = {
     ("base/log.c", "threshold"),  # set once by main; an argument would go through every function
 }
 AGENT_FOLDERS = ("base/", "vmm-bridge/", "runtime/", "provider/", "k8s/")
-SMALL_PROGRAMS = ("runtime/shim/", "vmm-bridge/fakevmm/")
+SMALL_PROGRAMS = ("runtime/shim/", "runtime/host/", "vmm-bridge/fakevmm/")
 CODE_FOLDERS = AGENT_FOLDERS + ("tests/",)
 TEXT_ENDINGS = (".c", ".h", ".py", ".sh", ".md", ".go", ".mod", ".yaml", ".yml", ".json", ".txt",
                 ".tpl", "Makefile", "Dockerfile", ".S", ".ld", ".in")
