@@ -31,6 +31,10 @@ cpio                          guest
 docker-registry               images
 skopeo                        images
 umoci                         images
+runc                          containers
+buildah                       containers
+debootstrap                   containers
+python3-yaml                  end-to-end
 openssl                       certificates
 curl                          demo
 jq                            demo

@@ -1,8 +1,9 @@
-// One program that is etcd, the Kubernetes control plane, kube-proxy or kubectl, by the name it is
-// called with. Nothing here is ours but the choice: every component is upstream's own command.
+// One program that is etcd, the Kubernetes control plane, kube-proxy, kubelet or kubectl, by the name
+// it is called with. Nothing here is ours but the choice: every component is upstream's own command.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 func run(command *cobra.Command) int { return cli.Run(command) }
@@ -34,6 +36,10 @@ var components = map[string]func() int{
 	},
 	"kube-scheduler": func() int { return run(scheduler.NewSchedulerCommand()) },
 	"kube-proxy":     func() int { return run(proxy.NewProxyCommand()) },
+	"kubelet": func() int {
+		// For the real node (tests/cluster/node): a container runtime's, beside ours.
+		return run(kubelet.NewKubeletCommand(context.Background()))
+	},
 	"kubectl": func() int {
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err)

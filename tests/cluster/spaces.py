@@ -25,7 +25,7 @@ CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 KILL_ROUNDS_MAX = 20  # a process may start another one while we end them
 NODE_DIRS = ("run", "var/lib", "var/log")
 LOG_FILES = ("logs", "audit*.log")
-OUR_FILES = LOG_FILES + ("bin", "etcd", "node", "ns", "pids", "pki", "registry", "ca.crt",
+OUR_FILES = LOG_FILES + ("bin", "etcd", "node", "ns", "pids", "pki", "registry", "worker", "ca.crt",
                          "api.sock", "layouts", "audit-policy.yaml", "agent-*.yaml*",
                          "*.kubeconfig",
                          "*-client.crt", "*-client.key", "*-serving.crt", "*-serving.key")
