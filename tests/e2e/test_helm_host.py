@@ -67,8 +67,8 @@ def command(mode, tmp_path, *rest):
 
 
 def test_runs_on_the_host(host, tmp_path):
-    """In process 1's mounts, in cgroups of its own in every hierarchy, from the installed copy, with
-    the Pod's ServiceAccount still in reach; ends with the agent's status."""
+    """In process 1's mounts, in cgroups of its own in every hierarchy, from the installed copy,
+    with the Pod's ServiceAccount still in reach; ends with the agent's status."""
     done = host("set +e\n" + command("run", tmp_path, "-- --node-name=n") + "; echo status $?")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
