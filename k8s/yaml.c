@@ -326,6 +326,11 @@ bool yaml_is_null(const struct yaml_node *node)
             strcmp(node->scalar, "null") == 0);
 }
 
+bool yaml_is_plain(const struct yaml_node *node)
+{
+    return node && node->kind == KIND_SCALAR && node->plain;
+}
+
 const char *yaml_scalar(const struct yaml_node *node)
 {
     return node && node->kind == KIND_SCALAR ? node->scalar : NULL;

@@ -24,6 +24,7 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key); 
 bool yaml_is_map(const struct yaml_node *node);
 bool yaml_is_list(const struct yaml_node *node);
 bool yaml_is_null(const struct yaml_node *node);       /* plain "", "~" or "null" */
+bool yaml_is_plain(const struct yaml_node *node);      /* a scalar without quotes */
 const char *yaml_scalar(const struct yaml_node *node); /* NULL when it is no scalar */
 /* Children in order; the key is NULL in lists. */
 const struct yaml_node *yaml_first(const struct yaml_node *node);

@@ -24,6 +24,7 @@ struct server;
 struct server_request;
 struct shutdown;
 struct statedir;
+struct static_pods;
 struct watch;
 
 /* An answer that must not come before the call that asked returned; see machines.c. */
@@ -64,6 +65,7 @@ struct agent {
     struct world_ops world;
     struct reconcile *reconcile;
     struct node *node;
+    struct static_pods *static_pods;
     struct server *server;
     struct endpoints *endpoints;
     char *serving_cert; /* PEM, the last that identity or configuration gave */

@@ -15,6 +15,7 @@
 #include "provider/host.h"
 #include "provider/machines.h"
 #include "provider/node.h"
+#include "provider/static_pods.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -101,6 +102,12 @@ static void world_delete_pod(void *world, struct pod *pod)
     buf_free(&body);
 }
 
+static const char *world_mirror_uid(void *world, const struct pod *pod)
+{
+    const struct agent *agent = world;
+    return static_pods_mirror_uid(agent->static_pods, pod->spec);
+}
+
 static void world_event(void *world, struct pod *pod, int container, bool warning,
                         const char *reason, const char *message)
 {
@@ -123,7 +130,7 @@ static void world_event(void *world, struct pod *pod, int container, bool warnin
         .warning = warning,
     };
     /* An orphan that only a directory told of has no name to post under. */
-    if (!str_empty(pod->spec->name))
+    if (agent->events && !str_empty(pod->spec->name))
         events_post(agent->events, &event);
 }
 
@@ -147,8 +154,8 @@ static bool world_refuse_env(void *world, const struct pod_spec *spec, struct re
     node_admit_env(agent->node, &ret->node);
     if (agent->vmm_config.accel == ACCEL_AUTO)
         return false; /* how machines can run is still being asked; see node.c */
-    if (!spec->runtime_class)
-        return true;
+    if (!spec->runtime_class || (spec->features & PF_STATIC))
+        return true; /* a static Pod asks nobody for a class */
     if (!agent->classes_synced)
         return false;
     ret->runtime_handler = map_get(agent->class_handlers, spec->runtime_class);
@@ -161,6 +168,7 @@ void api_init(struct agent *agent, struct world_ops *ops)
     agent->class_handlers = map_new();
     ops->patch_status = world_patch_status;
     ops->delete_pod = world_delete_pod;
+    ops->mirror_uid = world_mirror_uid;
     ops->event = world_event;
     ops->refuse_env = world_refuse_env;
 }
@@ -171,6 +179,7 @@ static void pods_relist(void *userdata)
 {
     struct agent *agent = userdata;
     reconcile_relist(agent->reconcile);
+    static_pods_relist(agent->static_pods);
 }
 
 static void pods_object(void *userdata, enum watch_event event, const struct json *object)
@@ -179,8 +188,10 @@ static void pods_object(void *userdata, enum watch_event event, const struct jso
     struct err err = {0};
     if (event == WATCH_DELETED) {
         const char *uid = json_string(json_path(object, "metadata.uid"));
-        if (uid)
+        if (uid) {
             reconcile_pod_gone(agent->reconcile, uid);
+            static_pods_gone(agent->static_pods, uid);
+        }
         return;
     }
     struct arena *arena = arena_new(agent->pod_bytes ? agent->pod_bytes : POD_ARENA_BYTES);
@@ -195,6 +206,11 @@ static void pods_object(void *userdata, enum watch_event event, const struct jso
     agent->pod_bytes = arena_used(arena);
     if (agent->pod_bytes > POD_ARENA_BYTES_MAX)
         agent->pod_bytes = POD_ARENA_BYTES_MAX;
+    if (spec->features & PF_MIRROR) {
+        static_pods_mirror(agent->static_pods, spec);
+        arena_free(arena);
+        return;
+    }
     reconcile_pod(agent->reconcile, arena, spec);
 }
 
@@ -203,6 +219,7 @@ static void pods_synced(void *userdata)
     struct agent *agent = userdata;
     log_info(NULL, "synced", "%zu Pods known", reconcile_count(agent->reconcile));
     reconcile_synced(agent->reconcile);
+    static_pods_synced(agent->static_pods);
 }
 
 static void watch_error(void *userdata, const char *text)

@@ -80,6 +80,10 @@ static const struct key keys[] = {
      0, "CPU kept from Pods"},
     {"reservedMemory", "reserved-memory", NULL, KEY_STRING, SHAPE_QUANTITY, AT(reserved_memory),
      "512Mi", 0, 0, "memory kept from Pods"},
+    {"staticPodPath", "static-pod-path", NULL, KEY_STRING, SHAPE_PATH, AT(static_pod_path), "", 0,
+     0, "directory of manifests, YAML or JSON, whose Pods this node runs by itself; default: none"},
+    {"standalone", "standalone", NULL, KEY_STRING, SHAPE_PATH, AT(standalone), "", 0, 0,
+     "run the Pods of this directory of manifests without any API server; default: off"},
     {"evictionHard", "eviction-hard", NULL, KEY_LIST, SHAPE_EVICTION, AT(eviction_hard),
      "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%", 0, 0,
      "below these the node is under pressure and evicts Pods; also imagefs.inodesFree and "

@@ -37,7 +37,9 @@ struct config {
     char *client_ca_file;
     bool server_tls_bootstrap;
     bool anonymous_auth;
-    struct config_list node_labels;   /* key=value */
+    struct config_list node_labels; /* key=value */
+    char *static_pod_path;
+    char *standalone;                 /* directory; "" for a node of a cluster */
     struct config_list eviction_hard; /* signal<amount */
     int64_t eviction_transition_seconds;
     bool drain_on_exit;

@@ -1,6 +1,7 @@
 /* The world of reconcile on this host: images, networks and machines of Pods, joined to the
  * callbacks of runtime/. Turns a Pod's spec into a machine's. Called by reconcile only. */
 #include "provider/machines.h"
+#include "provider/static_pods.h"
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -456,7 +457,9 @@ static void world_clean(void *world, struct pod *pod)
 static void world_forget(void *world, struct pod *pod)
 {
     struct machine *m = pod->machine;
-    (void)world;
+    struct agent *agent = world;
+    if ((pod->spec->features & PF_STATIC) && agent->static_pods)
+        static_pods_forgot(agent->static_pods, pod->spec->uid);
     if (!m)
         return;
     if (m->pull)

@@ -9,6 +9,7 @@
 #include "provider/node.h"
 #include "provider/shutdown.h"
 #include "provider/startup.h"
+#include "provider/static_pods.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -116,6 +117,7 @@ static void close_loop(struct agent *agent)
     (void)uv_run(&agent->loop, UV_RUN_DEFAULT);
     node_free(agent->node);
     shutdown_end(agent);
+    static_pods_free(agent->static_pods);
     (void)uv_loop_close(&agent->loop);
 }
 

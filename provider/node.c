@@ -555,7 +555,8 @@ struct node *node_start(struct agent *agent)
     uint64_t period = (uint64_t)agent->config.status_update_ms;
     uv_timer_start(&node->status_timer, on_status_timer, period, period);
     probe_start(node);
-    lease_claim(node);
+    if (str_empty(agent->config.standalone))
+        lease_claim(node);
     return node;
 }
 

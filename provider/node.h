@@ -16,6 +16,8 @@ struct admit_env;
 void node_admit_env(const struct node *node, struct admit_env *ret);
 /* Begins registration. uid_file keeps this agent's own id over restarts. */
 struct node *node_start(struct agent *agent);
+/* Of the Node object; "" before it is registered. */
+const char *node_uid(const struct node *node);
 /* An event about the Node. */
 void node_event(struct node *node, bool warning, const char *reason, const char *message);
 /* The host goes down: Ready becomes False, no Pod is let in. */

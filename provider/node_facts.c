@@ -24,6 +24,11 @@ void node_facts_take(struct node *node, const struct json *object)
         reconcile_touch_all(node->agent->reconcile);
 }
 
+const char *node_uid(const struct node *node)
+{
+    return node->uid;
+}
+
 static bool condition(const struct node *node, size_t at)
 {
     return at < node->conditions_len && node->conditions[at].status;

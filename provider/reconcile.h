@@ -36,6 +36,9 @@ struct world_ops {
     /* API server. */
     void (*patch_status)(void *world, struct pod *pod, const char *body, size_t len);
     void (*delete_pod)(void *world, struct pod *pod);
+    /* Of a static Pod: the object that its status is posted to, NULL while there is none. The
+     * member may be NULL where no Pod is static. */
+    const char *(*mirror_uid)(void *world, const struct pod *pod);
     /* container -1: about the Pod. Never blocks. */
     void (*event)(void *world, struct pod *pod, int container, bool warning, const char *reason,
                   const char *message);
@@ -122,6 +125,11 @@ void reconcile_deleted(struct reconcile *r, const char *uid, int http, const cha
  * with the verdict's reason. Survives the agent. False when the Pod is unknown, being deleted or at
  * its end already. The event is the caller's. */
 bool reconcile_end(struct reconcile *r, const char *uid, const struct pod_verdict *verdict);
+
+/* A static Pod's file is gone or another: it ends within its grace. False when it is unknown. */
+bool reconcile_end_static(struct reconcile *r, const char *uid);
+/* Its status was told to an object that is no more. */
+void reconcile_tell_again(struct reconcile *r, const char *uid);
 
 /* Once a loop turn. Returns the next deadline (mono ms), DEADLINE_NONE for none. */
 uint64_t reconcile_flush(struct reconcile *r);

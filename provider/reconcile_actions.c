@@ -102,6 +102,10 @@ bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action)
         r->ops->net_del(r->world, pod);
         break;
     case ACTION_API_DELETE:
+        if (pod->spec->features & PF_STATIC) {
+            pod->obs.gone = true; /* nobody else knows of it */
+            break;
+        }
         pod->obs.api_delete = API_DELETE_SENT;
         r->ops->delete_pod(r->world, pod);
         break;
@@ -192,6 +196,20 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
     struct pod_status status;
     if (pod->patch == PATCH_SENT)
         return;
+    struct pod_spec spec = *pod->spec;
+    if (spec.features & PF_STATIC) {
+        const char *mirror = pod_mirror_uid(r, pod);
+        if (!mirror && is_unknown(r, pod))
+            return;
+        if (!mirror) {
+            pod_report_local(r, pod, now);
+            if (is_last_word(pod) && !pod->obs.terminal_acked)
+                pod_dirty(r, pod);
+            pod->obs.terminal_acked = is_last_word(pod);
+            return;
+        }
+        spec.uid = mirror;
+    }
     /* At start the list goes first: the statuses of Pods that go on are rarely news. */
     if (!r->synced)
         return;
@@ -212,7 +230,7 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
     for (size_t i = 0; i < pod->obs.containers_len; i++)
         names[i] = pod->image_names[i];
     buf_reset(&r->patch);
-    codec_pod_status(pod->spec, &status, names, &r->patch);
+    codec_pod_status(&spec, &status, names, &r->patch);
     if (r->patch.overflow)
         return;
     tell_backoff(r, pod, &status);

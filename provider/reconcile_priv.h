@@ -48,6 +48,10 @@ enum admission pod_admission(struct reconcile *r, struct pod *pod, struct admit_
 struct amounts pods_used(const struct reconcile *r);
 void pod_verdict_set(struct pod *pod, const struct pod_verdict *verdict); /* copies */
 void owners_free(struct reconcile *r);
+/* reconcile_static.c. NULL: none to post to. */
+const char *pod_mirror_uid(const struct reconcile *r, const struct pod *pod);
+void pod_report_local(struct reconcile *r, struct pod *pod, const struct now *now);
+void pod_take_static(struct pod *pod); /* of a former agent's record */
 
 void pod_dirty(struct reconcile *r, struct pod *pod);
 /* A new Pod in the tables, from a decoded or a minimal spec. */

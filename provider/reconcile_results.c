@@ -105,7 +105,7 @@ void reconcile_relist(struct reconcile *r)
     void *value;
     const char *key;
     for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);)
-        ((struct pod *)value)->listed = false;
+        ((struct pod *)value)->listed = ((struct pod *)value)->spec->features & PF_STATIC;
 }
 
 static void seed_from_api(struct pod *pod)
@@ -160,6 +160,7 @@ void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_sp
             free(key);
             pod->origin = POD_FROM_API;
             seed_from_api(pod);
+            pod_take_static(pod);
         }
         if (changed)
             pod->refusal_told = false;
@@ -337,7 +338,7 @@ void reconcile_running(struct reconcile *r, const char *uid, uint32_t container,
     if (!c || c->machine != MACHINE_STARTING)
         return;
     observe_running(c, started_unix_ms);
-    if (pod->origin == POD_FROM_API) {
+    if (pod->origin == POD_FROM_API && !pod->adopting) {
         pod_event(r, pod, (int)container, false, "Created", "Container created");
         pod_event(r, pod, (int)container, false, "Started", "Container started");
     }

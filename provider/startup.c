@@ -16,6 +16,7 @@
 #include "provider/host.h"
 #include "provider/node.h"
 #include "provider/reconcile.h"
+#include "provider/static_pods.h"
 #include "runtime/image.h"
 #include "runtime/network.h"
 #include "runtime/statedir.h"
@@ -26,6 +27,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define NO_SERVER "http://127.0.0.1" /* never spoken to */
 
 void agent_stop(struct agent *agent, int code)
 {
@@ -226,10 +229,9 @@ static int start_server(struct agent *agent, const struct kube_config *kube, str
     return result;
 }
 
-/* The first credentials: everything that talks to the API server starts. */
-static int connect_api(struct agent *agent, const struct kube_config *kube, struct err *err)
+/* What a Pod needs of the agent, with an API server or without. */
+static int make_parts(struct agent *agent, const struct kube_config *kube, struct err *err)
 {
-    struct config *config = &agent->config;
     int result = kube_client_new(&agent->loop, kube, &agent->client, err);
     if (result < 0)
         return result;
@@ -237,16 +239,53 @@ static int connect_api(struct agent *agent, const struct kube_config *kube, stru
     result = open_images(agent, err);
     if (result < 0)
         return result;
-    agent->events = events_new(agent->client, "kubelet", config->node_name);
     machines_init(agent, &agent->world);
     api_init(agent, &agent->world);
     struct reconcile_config reconcile = {.host_ip = agent->host_ip};
     agent->reconcile = reconcile_new(&reconcile, &agent->world, agent);
+    return 0;
+}
+
+/* --standalone: the Pods of a directory and nothing else. The client is there for images alone. */
+static int begin_standalone(struct agent *agent, struct err *err)
+{
+    struct config *config = &agent->config;
+    struct kube_config nobody = {.server = NO_SERVER};
+    int result = open_host(agent, err);
+    if (result == 0 && !str_empty(config->node_ip))
+        str_copy(agent->host_ip, sizeof(agent->host_ip), config->node_ip);
+    else if (result == 0)
+        result = host_find_ip(nobody.server, agent->host_ip, sizeof(agent->host_ip), err);
+    if (result == 0)
+        result = make_parts(agent, &nobody, err);
+    if (result == 0)
+        result = machines_restore(agent, err);
+    if (result < 0)
+        return result;
+    log_info(NULL, "start", "standalone: the Pods of %s, no API server, no server on :%lld",
+             config->standalone, (long long)config->port);
+    agent->node = node_start(agent);
+    agent->static_pods = static_pods_start(agent, config->standalone);
+    /* The files are all that there is: what has none is ended. */
+    reconcile_synced(agent->reconcile);
+    return 0;
+}
+
+/* The first credentials: everything that talks to the API server starts. */
+static int connect_api(struct agent *agent, const struct kube_config *kube, struct err *err)
+{
+    struct config *config = &agent->config;
+    int result = make_parts(agent, kube, err);
+    if (result < 0)
+        return result;
+    agent->events = events_new(agent->client, "kubelet", config->node_name);
     result = start_server(agent, kube, err);
     if (result == 0)
         result = machines_restore(agent, err);
     if (result == 0)
         agent->node = node_start(agent);
+    if (result == 0)
+        agent->static_pods = static_pods_start(agent, config->static_pod_path);
     return result;
 }
 
@@ -376,6 +415,8 @@ int startup_begin(struct agent *agent, struct err *err)
     struct config *config = &agent->config;
     struct kube_config kube = {0};
     bool bootstrap = false;
+    if (!str_empty(config->standalone))
+        return begin_standalone(agent, err);
     int result = open_host(agent, err);
     tell_unused(config);
     if (result == 0)
@@ -400,6 +441,7 @@ int startup_begin(struct agent *agent, struct err *err)
 void startup_end(struct agent *agent)
 {
     node_stop(agent->node);
+    static_pods_stop(agent->static_pods);
     api_stop(agent);
     credentials_stop(agent->credentials);
     identity_stop(agent->identity);

@@ -135,7 +135,7 @@ static void world_free(struct world *w)
     free(w);
 }
 
-static void make_pod(struct world *w, const char *owner, int64_t cpu_milli)
+static void make_pod_with(struct world *w, const char *owner, int64_t cpu_milli, uint32_t features)
 {
     char uid[24];
     struct arena *arena = arena_new(1024);
@@ -149,9 +149,15 @@ static void make_pod(struct world *w, const char *owner, int64_t cpu_milli)
     spec->uid = spec->name = arena_strdup(arena, uid);
     spec->dns_policy = "Default";
     spec->controller_uid = owner;
+    spec->features = features;
     spec->containers = c;
     spec->containers_len = 1;
     reconcile_pod(w->r, arena, spec);
+}
+
+static void make_pod(struct world *w, const char *owner, int64_t cpu_milli)
+{
+    make_pod_with(w, owner, cpu_milli, 0);
 }
 
 /* One turn: returns the next deadline. Each Pod that failed is followed by another at once, when
@@ -303,6 +309,47 @@ static void a_verdict_survives_the_agent(void **state)
     world_free(next);
 }
 
+/* It begins before the API is known, asks nobody at its end (there is no delete_pod to call), and a
+ * shutdown of the node does not outlive the node's return. */
+static void a_static_pod_needs_no_api(void **state)
+{
+    static const struct reconcile_config config = {.host_ip = "192.0.2.2"};
+    static const struct pod_verdict verdict = {.reason = "Terminated", .grace_ms = 1000};
+    struct world *w = world_new();
+    (void)state;
+    reconcile_free(w->r);
+    w->r = reconcile_new(&config, &ops, w); /* without a list */
+    w->known = false;
+    w->cpu_milli = 4000;
+    make_pod_with(w, NULL, 100, PF_STATIC);
+    (void)turn(w, NULL);
+    assert_int_equal(w->pulls, 1);
+    assert_true(reconcile_end(w->r, "u0", &verdict));
+    (void)turn(w, NULL);
+    reconcile_free(w->r);
+
+    w->r = reconcile_new(&config, &ops, w);
+    assert_int_equal(reconcile_restore(w->r, "u0", w->record, strlen(w->record), true), 0);
+    w->made = 0;
+    make_pod_with(w, NULL, 100, PF_STATIC);
+    reconcile_relist(w->r);
+    reconcile_synced(w->r); /* a list that does not name it */
+    (void)turn(w, NULL);
+    assert_int_equal(w->pulls, 2);
+    assert_true(reconcile_end_static(w->r, "u0"));
+    reconcile_net_added(w->r, "u0", 0, "10.0.0.1", NULL);
+    (void)turn(w, NULL);
+    reconcile_net_deleted(w->r, "u0", 0, NULL);
+    (void)turn(w, NULL);
+    (void)turn(w, NULL);
+    reconcile_cleaned(w->r, "u0", 0);
+    (void)turn(w, NULL);
+    assert_null(reconcile_find_uid(w->r, "u0"));
+    assert_int_equal(w->patched_len, 0);
+    assert_false(reconcile_end_static(w->r, "u0"));
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +359,7 @@ int main(void)
         cmocka_unit_test(what_is_in_use_counts),
         cmocka_unit_test(an_unknown_node_judges_nobody),
         cmocka_unit_test(a_verdict_survives_the_agent),
+        cmocka_unit_test(a_static_pod_needs_no_api),
     };
     return cmocka_run_group_tests_name("admission", tests, NULL, NULL);
 }
