@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define RESTART_MS_MAX 8000
-#define FLUSHES_MAX 64 /* in one turn; more is a busy loop */
+#define HOURS_MS_MAX (3 * 3600 * 1000) /* now and then nobody starts it again for hours */
+#define FLUSHES_MAX 64                 /* in one turn; more is a busy loop */
 
 static void start_later(struct sim *sim, const struct event *event)
 {
@@ -138,7 +139,8 @@ void agent_reap(struct sim *sim)
     sim->crashes++;
     if (sim_chance(sim, 10))
         host_reboot(sim);
-    sim_after(sim, 1 + sim_random(sim, RESTART_MS_MAX), (struct event){.fn = start_later});
+    uint32_t pause = sim_chance(sim, 5) ? HOURS_MS_MAX : RESTART_MS_MAX;
+    sim_after(sim, 1 + sim_random(sim, pause), (struct event){.fn = start_later});
 }
 
 void agent_free(struct sim *sim)

@@ -402,7 +402,7 @@ static void check_final_delete(struct sim *sim, const struct sim_pod *pod)
         sim_fail(sim, "%s: deleted before its end was reported", pod->uid);
     if (!host_is_clean(sim, pod))
         sim_fail(sim, "%s: deleted while something of it is on the host", pod->uid);
-    if (pod->ends == 0 || pod->forgiven)
+    if (pod->ends == 0 || pod->forgiven || pod->evicted)
         return;
     if (!api->terminated || api->exit_code != pod->last_exit ||
         (api->phase == PHASE_SUCCEEDED) != (pod->last_exit == 0))

@@ -231,6 +231,8 @@ static void check_launch(struct sim *sim, const struct sim_pod *p, const struct 
         sim_fail(sim, "%s: launched before it was written down", p->uid);
     if (p->api.phase == PHASE_SUCCEEDED || p->api.phase == PHASE_FAILED)
         sim_fail(sim, "%s: launched after its end was reported", p->uid);
+    if (strstr(p->record, "\"verdict\""))
+        sim_fail(sim, "%s: launched after the node ended it", p->uid);
     if (p->forgiven || p->ends == 0)
         return;
     for (uint32_t i = 0; i < sim->machines_len; i++) {

@@ -68,6 +68,7 @@ struct sim_pod {
     uint32_t ends; /* machines that ran and ended by themselves */
     int32_t last_exit;
     bool last_asked; /* that end was asked for: the policy has no say */
+    bool evicted;    /* the node ended it, whatever it did itself */
     bool cleaned;
     uint32_t events;
 };

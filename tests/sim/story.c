@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define STORY_MS 100000
+#define JUMP_MS_MAX (12 * 3600 * 1000)
 #define DEEDS_MIN 5
 #define DEEDS_MAX 40
 
@@ -23,6 +24,26 @@ static void kill_agent(struct sim *sim)
     sim->dying = true;
 }
 
+/* Somebody sets the node's clock, or it finds its time server. */
+static void jump(struct sim *sim)
+{
+    sim->unix_offset_ms += (int64_t)sim_random(sim, 2 * JUMP_MS_MAX) - JUMP_MS_MAX;
+    sim_trace(sim, "*** the clock jumps");
+}
+
+static void evict(struct sim *sim, struct sim_pod *pod)
+{
+    static const struct pod_verdict verdict = {.reason = "Evicted",
+                                               .message = "The node was low on resource: memory. ",
+                                               .disruption = true,
+                                               .grace_ms = 1000,
+                                               .since_ms = 1};
+    if (!sim->agent || sim->dying || !reconcile_end(sim->agent, pod->uid, &verdict))
+        return;
+    sim_trace(sim, "*** %s is evicted", pod->uid);
+    pod->evicted = true;
+}
+
 static void deed(struct sim *sim, const struct event *event)
 {
     static const int64_t graces[] = {1, 2, 5, 30, 60};
@@ -32,7 +53,7 @@ static void deed(struct sim *sim, const struct event *event)
     if (sim->calm)
         return;
     str_fmt(name, sizeof(name), "p%u", sim->pods_len);
-    switch (sim_random(sim, 11)) {
+    switch (sim_random(sim, 14)) {
     case 0:
     case 1:
     case 2:
@@ -58,6 +79,13 @@ static void deed(struct sim *sim, const struct event *event)
         break;
     case 9:
         api_break_watch(sim);
+        break;
+    case 10:
+        jump(sim);
+        break;
+    case 11:
+        if (pod)
+            evict(sim, pod);
         break;
     default:
         kill_agent(sim);
@@ -134,10 +162,10 @@ static void check_survivor(struct sim *sim, const struct sim_pod *pod)
         else if (!is_terminal(pod->api.phase) || !host_is_clean(sim, pod))
             sim_fail(sim, "%s: held by a finalizer and not taken down", pod->uid);
     } else if (pod->features) {
-        if (pod->api.phase != PHASE_PENDING)
+        if (pod->api.phase != PHASE_PENDING && !pod->evicted)
             sim_fail(sim, "%s: refused and %s", pod->uid, pod_phase_to_string(pod->api.phase));
     } else if (is_terminal(pod->api.phase)) {
-        if (pod->restart_policy == RESTART_ALWAYS)
+        if (pod->restart_policy == RESTART_ALWAYS && !pod->evicted)
             sim_fail(sim, "%s: ended in spite of policy Always", pod->uid);
         if (!host_is_clean(sim, pod))
             sim_fail(sim, "%s: ended, and something of it is on the host", pod->uid);

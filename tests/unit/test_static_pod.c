@@ -14,21 +14,21 @@
 
 #include <cmocka.h>
 
-#define GOOD                                                                                       \
-    "apiVersion: v1\n"                                                                             \
-    "kind: Pod\n"                                                                                  \
-    "metadata:\n"                                                                                  \
-    "  name: web\n"                                                                                \
-    "  labels: {app: web}\n"                                                                       \
-    "  annotations: {note: \"1\", kubernetes.io/config.mirror: forged}\n"                          \
-    "spec:\n"                                                                                      \
-    "  nodeName: elsewhere\n"                                                                      \
-    "  tolerations: [{key: a, operator: Exists}]\n"                                                \
-    "  containers:\n"                                                                              \
-    "  - name: c\n"                                                                                \
-    "    image: reg/app:v1\n"                                                                      \
-    "    args: [\"8080\", --flag]\n"                                                               \
-    "    env: [{name: A, value: \"true\"}]\n"                                                      \
+#define GOOD                                                              \
+    "apiVersion: v1\n"                                                    \
+    "kind: Pod\n"                                                         \
+    "metadata:\n"                                                         \
+    "  name: web\n"                                                       \
+    "  labels: {app: web}\n"                                              \
+    "  annotations: {note: \"1\", kubernetes.io/config.mirror: forged}\n" \
+    "spec:\n"                                                             \
+    "  nodeName: elsewhere\n"                                             \
+    "  tolerations: [{key: a, operator: Exists}]\n"                       \
+    "  containers:\n"                                                     \
+    "  - name: c\n"                                                       \
+    "    image: reg/app:v1\n"                                             \
+    "    args: [\"8080\", --flag]\n"                                      \
+    "    env: [{name: A, value: \"true\"}]\n"                             \
     "    resources: {limits: {cpu: 1, memory: 64Mi}}\n"
 
 static struct static_pod pod_of(const char *text)
@@ -112,9 +112,10 @@ static void hashes_and_json(void **state)
     static_pod_hash(&d, hash[3]);
     for (int i = 1; i < 4; i++)
         assert_string_not_equal(hash[0], hash[i]);
-    a = pod_of("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\n\t\"metadata\":{\"name\":\"j\",\"namespace\":"
-               "\"ns\"},\"spec\":{\"hostNetwork\":true,\"terminationGracePeriodSeconds\":7,"
-               "\"containers\":[{\"name\":\"c\",\"image\":\"i:1\"}]}}");
+    a = pod_of(
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\n\t\"metadata\":{\"name\":\"j\",\"namespace\":"
+        "\"ns\"},\"spec\":{\"hostNetwork\":true,\"terminationGracePeriodSeconds\":7,"
+        "\"containers\":[{\"name\":\"c\",\"image\":\"i:1\"}]}}");
     assert_int_equal(static_pod_read(&a, arena, &spec, NULL), 0);
     assert_string_equal(spec->ns, "ns");
     assert_int_equal(spec->grace_s, 7);
@@ -150,8 +151,7 @@ static void wrong_table(void **state)
         {HEAD "  containers: {}\n", "/m/web.yaml:6: spec.containers: must be a list"},
         {HEAD "  restartPolice: Never\n" ONE,
          "/m/web.yaml:6: spec.restartPolice: unknown or not possible in a static Pod"},
-        {HEAD "  hostNetwork: yes\n" ONE,
-         "/m/web.yaml:6: spec.hostNetwork: must be true or false"},
+        {HEAD "  hostNetwork: yes\n" ONE, "/m/web.yaml:6: spec.hostNetwork: must be true or false"},
         {HEAD "  terminationGracePeriodSeconds: 1s\n" ONE,
          "/m/web.yaml:6: spec.terminationGracePeriodSeconds: must be a whole number"},
         {HEAD "  serviceAccountName: robot\n" ONE,
@@ -178,8 +178,7 @@ static void wrong_table(void **state)
         const struct pod_spec *spec = NULL;
         struct err err = {0};
 
-        if (static_pod_read(&pod, arena, &spec, &err) == 0 ||
-            !str_starts(err.text, rows[i].error))
+        if (static_pod_read(&pod, arena, &spec, &err) == 0 || !str_starts(err.text, rows[i].error))
             fail_msg("row %zu: \"%s\"", i, err.text);
         arena_free(arena);
     }
