@@ -156,6 +156,32 @@ static void write_tolerations(struct json_writer *w, const struct yaml_node *giv
     jw_end_array(w);
 }
 
+/* The API server's default, which depends on the image's tag. */
+static const char *pull_policy(const char *image)
+{
+    const char *slash = strrchr(image, '/');
+    const char *name = slash ? slash + 1 : image;
+    const char *tag = strchr(name, ':');
+
+    if (strchr(name, '@'))
+        return "IfNotPresent";
+    return !tag || str_eq(tag, ":latest") ? "Always" : "IfNotPresent";
+}
+
+static void write_containers(struct json_writer *w, const char *key, const struct yaml_node *list)
+{
+    jw_begin_array(w, key);
+    for (const struct yaml_node *c = yaml_first(list); c; c = yaml_next(c)) {
+        jw_begin_object(w, NULL);
+        for (const struct yaml_node *v = yaml_first(c); v; v = yaml_next(v))
+            write_value(w, yaml_key(v), v, str_eq(yaml_key(v), "resources"));
+        if (!yaml_get(c, "imagePullPolicy"))
+            jw_string(w, "imagePullPolicy", pull_policy(yaml_scalar(yaml_get(c, "image"))));
+        jw_end_object(w);
+    }
+    jw_end_array(w);
+}
+
 /* node_uid NULL: the Pod itself, else its mirror. */
 static void write_pod(const struct static_pod *pod, const struct yaml_node *root,
                       const char *node_uid, struct buf *out)
@@ -170,7 +196,9 @@ static void write_pod(const struct static_pod *pod, const struct yaml_node *root
     jw_begin_object(&w, "spec");
     jw_string(&w, "nodeName", pod->node_name);
     for (const struct yaml_node *v = yaml_first(spec); v; v = yaml_next(v)) {
-        if (!str_eq(yaml_key(v), "nodeName") && !str_eq(yaml_key(v), "tolerations"))
+        if (str_eq(yaml_key(v), "containers") || str_eq(yaml_key(v), "initContainers"))
+            write_containers(&w, yaml_key(v), v);
+        else if (!str_eq(yaml_key(v), "nodeName") && !str_eq(yaml_key(v), "tolerations"))
             write_value(&w, yaml_key(v), v, str_eq(yaml_key(v), "overhead"));
     }
     write_tolerations(&w, yaml_get(spec, "tolerations"));

@@ -191,25 +191,33 @@ static bool is_unknown(struct reconcile *r, struct pod *pod)
     return pod->adopting;
 }
 
+/* A static Pod's status: true when it was told here, because nothing stands for it in the API; else
+ * it is the mirror's, whose uid spec gets. */
+static bool is_told_here(struct reconcile *r, struct pod *pod, struct pod_spec *spec,
+                         const struct now *now)
+{
+    const char *mirror = pod_mirror_uid(r, pod);
+    if (mirror) {
+        spec->uid = mirror;
+        return false;
+    }
+    if (is_unknown(r, pod))
+        return true;
+    pod_report_local(r, pod, now);
+    if (is_last_word(pod) && !pod->obs.terminal_acked)
+        pod_dirty(r, pod);
+    pod->obs.terminal_acked = is_last_word(pod);
+    return true;
+}
+
 void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
 {
     struct pod_status status;
     if (pod->patch == PATCH_SENT)
         return;
     struct pod_spec spec = *pod->spec;
-    if (spec.features & PF_STATIC) {
-        const char *mirror = pod_mirror_uid(r, pod);
-        if (!mirror && is_unknown(r, pod))
-            return;
-        if (!mirror) {
-            pod_report_local(r, pod, now);
-            if (is_last_word(pod) && !pod->obs.terminal_acked)
-                pod_dirty(r, pod);
-            pod->obs.terminal_acked = is_last_word(pod);
-            return;
-        }
-        spec.uid = mirror;
-    }
+    if ((spec.features & PF_STATIC) && is_told_here(r, pod, &spec, now))
+        return;
     /* At start the list goes first: the statuses of Pods that go on are rarely news. */
     if (!r->synced)
         return;

@@ -65,7 +65,7 @@ struct static_pods {
     struct map *files;   /* path -> struct manifest */
     struct map *mirrors; /* ns/name -> struct mirror */
     struct map *busy;    /* ns/name -> struct call */
-    LIST_HEAD(, call) calls;
+    LIST_HEAD(call_list, call) calls;
     bool synced;
     bool dir_told; /* that it cannot be read */
 };

@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -123,6 +124,37 @@ static void hashes_and_json(void **state)
     arena_free(arena);
 }
 
+/* As the API server would default it. */
+static void pull_policies(void **state)
+{
+    static const struct {
+        const char *image;
+        enum pull_policy policy;
+    } rows[] = {
+        {"app", PULL_ALWAYS},
+        {"reg:5000/app", PULL_ALWAYS},
+        {"reg:5000/app:latest", PULL_ALWAYS},
+        {"reg:5000/app:v1", PULL_IF_NOT_PRESENT},
+        {"reg/app@sha256:aa", PULL_IF_NOT_PRESENT},
+        {"reg/app\n    imagePullPolicy: Never", PULL_NEVER},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char *text = xasprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n"
+                               "  containers:\n  - name: c\n    image: %s\n",
+                               rows[i].image);
+        struct static_pod pod = pod_of(text);
+        struct arena *arena = arena_new(256);
+        const struct pod_spec *spec = NULL;
+
+        assert_int_equal(static_pod_read(&pod, arena, &spec, NULL), 0);
+        assert_int_equal(spec->containers[0].pull_policy, rows[i].policy);
+        arena_free(arena);
+        free(text);
+    }
+}
+
 #define HEAD "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n"
 #define ONE "  containers:\n  - name: c\n    image: i:1\n"
 
@@ -187,10 +219,9 @@ static void wrong_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_pod_that_runs),
-        cmocka_unit_test(its_mirror),
-        cmocka_unit_test(hashes_and_json),
-        cmocka_unit_test(wrong_table),
+        cmocka_unit_test(the_pod_that_runs), cmocka_unit_test(its_mirror),
+        cmocka_unit_test(hashes_and_json),   cmocka_unit_test(wrong_table),
+        cmocka_unit_test(pull_policies),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
