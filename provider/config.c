@@ -1,11 +1,8 @@
-/* One table of keys; everything else walks it. Called by main before the loop exists. What a value
- * must look like is config_shape.c's. */
+/* The agent's table of keys; config_table.c walks it. Called by main before the loop exists. */
 #include "provider/config.h"
 
 #include "base/err.h"
 #include "base/str.h"
-#include "k8s/yaml.h"
-#include "provider/config_shape.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -13,23 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum key_type { KEY_STRING, KEY_INT, KEY_BOOL, KEY_LIST };
-
-struct key {
-    const char *yaml; /* the flag is the same, --kebab-case */
-    const char *flag;
-    const char *env;
-    enum key_type type;
-    enum shape shape; /* of a string, and of each entry of a list */
-    size_t offset;
-    const char *preset; /* of a list: comma-separated. An empty one: the value may be empty */
-    int64_t min, max;   /* KEY_INT */
-    const char *help;
-};
-
 #define AT(member) offsetof(struct config, member)
 
-static const struct key keys[] = {
+static const struct config_key keys[] = {
     {"nodeName", "node-name", "NODE_NAME", KEY_STRING, SHAPE_NAME, AT(node_name), "", 0, 0,
      "name of the Node to register; default: the host's name"},
     {"nodeIP", "node-ip", "NODE_IP", KEY_STRING, SHAPE_NODE_IP, AT(node_ip), "", 0, 0,
@@ -155,207 +138,6 @@ static const struct key keys[] = {
      0, 0, "CA of registries; default: the system's"},
 };
 
-#define KEYS (sizeof(keys) / sizeof(keys[0]))
-
-static char **string_at(struct config *config, const struct key *key)
-{
-    return (char **)((char *)config + key->offset);
-}
-
-static void list_clear(struct config_list *list)
-{
-    for (size_t i = 0; i < list->len; i++)
-        free(list->items[i]);
-    list->len = 0;
-}
-
-/* where: "file:12", "environment variable X" or "--flag", for the error. */
-static int wrong_value(const struct key *key, const char *text, const char *where, struct err *err)
-{
-    enum shape shape = shape_fits(SHAPE_TEXT, text) ? key->shape : SHAPE_TEXT;
-    return err_spec(err, -EINVAL, "%s: %s must be %s, not \"%s\"", where, key->yaml,
-                    shape_words(shape), text);
-}
-
-static int list_add(struct config_list *list, const struct key *key, const char *text, size_t len,
-                    const char *where, struct err *err)
-{
-    if (list->len >= CONFIG_LIST_MAX)
-        return err_spec(err, -E2BIG, "%s: %s has more than %d entries", where, key->yaml,
-                        CONFIG_LIST_MAX);
-    list->items[list->len++] = xstrndup(text, len);
-    const char *item = list->items[list->len - 1];
-    if (!*item)
-        return err_spec(err, -EINVAL, "%s: %s has an empty entry", where, key->yaml);
-    return shape_fits(key->shape, item) ? 0 : wrong_value(key, item, where, err);
-}
-
-/* Comma-separated. */
-static int set_list(struct config_list *list, const struct key *key, const char *text,
-                    const char *where, struct err *err)
-{
-    int result = 0;
-    list_clear(list);
-    while (*text && result == 0) {
-        size_t len = strcspn(text, ",");
-        if (len)
-            result = list_add(list, key, text, len, where, err);
-        text += len + (text[len] == ',');
-    }
-    return result;
-}
-
-static int set_key(struct config *config, const struct key *key, const char *text,
-                   const char *where, struct err *err)
-{
-    void *at = (char *)config + key->offset;
-    int64_t number;
-    switch (key->type) {
-    case KEY_INT:
-        if (str_to_i64(text, &number) < 0 || number < key->min || number > key->max)
-            return err_spec(err, -EINVAL, "%s: %s must be a number from %lld to %lld, not \"%s\"",
-                            where, key->yaml, (long long)key->min, (long long)key->max, text);
-        *(int64_t *)at = number;
-        return 0;
-    case KEY_BOOL:
-        if (!str_eq(text, "true") && !str_eq(text, "false"))
-            return err_spec(err, -EINVAL, "%s: %s must be true or false, not \"%s\"", where,
-                            key->yaml, text);
-        *(bool *)at = str_eq(text, "true");
-        return 0;
-    case KEY_LIST:
-        return set_list(at, key, text, where, err);
-    case KEY_STRING:
-        break;
-    }
-    if (!(str_empty(text) && str_empty(key->preset)) && !shape_fits(key->shape, text))
-        return wrong_value(key, text, where, err);
-    free(*string_at(config, key));
-    *string_at(config, key) = xstrdup(text);
-    return 0;
-}
-
-static int set_yaml(struct config *config, const struct key *key, const struct yaml_node *node,
-                    const char *where, struct err *err)
-{
-    int result = 0;
-    if (yaml_is_null(node))
-        return 0; /* "key:" and no more: as if it were not there */
-    if (!yaml_is_list(node)) {
-        const char *text = yaml_scalar(node);
-        if (!text)
-            return err_spec(err, -EINVAL, "%s: %s must be %s, not a map", where, key->yaml,
-                            key->type == KEY_LIST ? "a list" : "a single value");
-        return set_key(config, key, text, where, err);
-    }
-    if (key->type != KEY_LIST)
-        return err_spec(err, -EINVAL, "%s: %s must be a single value, not a list", where,
-                        key->yaml);
-    struct config_list *list = (struct config_list *)((char *)config + key->offset);
-    list_clear(list);
-    for (const struct yaml_node *item = yaml_first(node); item && result == 0;
-         item = yaml_next(item)) {
-        const char *text = yaml_scalar(item);
-        if (!text)
-            return err_spec(err, -EINVAL, "%s: %s must be a list of plain values", where,
-                            key->yaml);
-        result = list_add(list, key, text, strlen(text), where, err);
-    }
-    return result;
-}
-
-static int load_file(struct config *config, const char *path, struct err *err)
-{
-    struct yaml_doc *doc;
-    int result = yaml_load(path, &doc, err);
-    if (result < 0)
-        return result;
-    const struct yaml_node *root = yaml_root(doc);
-    if (root && !yaml_is_map(root))
-        result = err_spec(err, -EINVAL, "%s: not a map of keys", path);
-    for (const struct yaml_node *node = yaml_first(root); node && result == 0;
-         node = yaml_next(node)) {
-        char where[4200];
-        str_fmt(where, sizeof(where), "%s:%u", path, yaml_line(node));
-        const struct key *key = NULL;
-        for (size_t i = 0; i < KEYS && !key; i++)
-            key = str_eq(keys[i].yaml, yaml_key(node)) ? &keys[i] : NULL;
-        if (!key)
-            result = err_spec(err, -EINVAL, "%s: unknown key \"%s\" (see unikubelet --help)", where,
-                              yaml_key(node));
-        else
-            result = set_yaml(config, key, node, where, err);
-    }
-    yaml_doc_free(doc);
-    return result;
-}
-
-static const struct key *find_flag(const char *name, size_t len)
-{
-    for (size_t i = 0; i < KEYS; i++) {
-        if (strlen(keys[i].flag) == len && strncmp(keys[i].flag, name, len) == 0)
-            return &keys[i];
-    }
-    return NULL;
-}
-
-/* One "--name=value", "--name value" or "--switch". *i moves past what was used. */
-static int parse_flag(struct config *config, int argc, char **argv, int *i, const char **ret_file,
-                      bool first_pass, enum config_command *command, struct err *err)
-{
-    const char *arg = argv[*i];
-    static const struct {
-        const char *flag;
-        enum config_command command;
-    } commands[] = {{"--help", CONFIG_HELP},
-                    {"-h", CONFIG_HELP},
-                    {"--version", CONFIG_VERSION},
-                    {"--check-config", CONFIG_CHECK},
-                    {"--print-config", CONFIG_PRINT}};
-    for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++) {
-        if (str_eq(arg, commands[c].flag)) {
-            *command = commands[c].command;
-            return 0;
-        }
-    }
-    if (!str_starts(arg, "--"))
-        return err_spec(err, -EINVAL, "unexpected argument \"%s\" (see unikubelet --help)", arg);
-    size_t len = strcspn(arg + 2, "=");
-    const struct key *key = find_flag(arg + 2, len);
-    bool is_file = len == strlen("config") && strncmp(arg + 2, "config", len) == 0;
-    if (!key && !is_file)
-        return err_spec(err, -EINVAL, "unknown flag \"%s\" (see unikubelet --help)", arg);
-    const char *value = arg[2 + len] == '=' ? arg + 2 + len + 1 : NULL;
-    if (!value && key && key->type == KEY_BOOL)
-        value = "true";
-    if (!value && *i + 1 < argc)
-        value = argv[++*i];
-    if (!value)
-        return err_spec(err, -EINVAL, "flag \"%s\" needs a value", arg);
-    if (is_file) {
-        *ret_file = value;
-        return 0;
-    }
-    return first_pass ? 0 : set_key(config, key, value, arg, err);
-}
-
-static int parse_flags(struct config *config, int argc, char **argv, const char **ret_file,
-                       bool first_pass, enum config_command *command, struct err *err)
-{
-    for (int i = 1; i < argc; i++) {
-        int result = parse_flag(config, argc, argv, &i, ret_file, first_pass, command, err);
-        if (result < 0)
-            return result;
-    }
-    return 0;
-}
-
-static void preset(struct config *config)
-{
-    for (size_t i = 0; i < KEYS; i++)
-        (void)set_key(config, &keys[i], keys[i].preset, "built-in", NULL);
-}
-
 /* The host's name in lower case, as the kubelet has it. */
 static int default_name(struct config *config, struct err *err)
 {
@@ -373,8 +155,9 @@ static int default_name(struct config *config, struct err *err)
 }
 
 /* What several keys say together. */
-static int check(struct config *config, struct err *err)
+static int check(void *userdata, struct err *err)
 {
+    struct config *config = userdata;
     const struct config_list *labels = &config->node_labels;
     if (str_empty(config->tls_cert_file) != str_empty(config->tls_key_file))
         return err_spec(err, -EINVAL, "tlsCertFile and tlsPrivateKeyFile go together");
@@ -389,108 +172,36 @@ static int check(struct config *config, struct err *err)
     return str_empty(config->node_name) ? default_name(config, err) : 0;
 }
 
+static const struct config_table table = {
+    .program = "unikubelet",
+    .intro = "unikubelet: a Kubernetes node agent that runs each Pod as a unikernel in a virtual\n"
+             "machine of its own.\n",
+    .keys = keys,
+    .len = sizeof(keys) / sizeof(keys[0]),
+    .check = check,
+};
+
 int config_load(int argc, char **argv, struct config *ret, enum config_command *ret_command,
                 struct err *err)
 {
     struct config config = {0};
-    const char *file = NULL;
-    enum config_command command = CONFIG_RUN;
-    preset(&config);
-    int result = parse_flags(&config, argc, argv, &file, true, &command, err);
-    /* Whoever asks for help or version gets it, whatever the configuration says. */
-    bool ask = command == CONFIG_HELP || command == CONFIG_VERSION;
-    if (result == 0 && !ask && file)
-        result = load_file(&config, file, err);
-    for (size_t i = 0; i < KEYS && !ask && result == 0; i++) {
-        const char *value = keys[i].env ? getenv(keys[i].env) : NULL;
-        char where[64];
-        str_fmt(where, sizeof(where), "environment variable %s", keys[i].env ? keys[i].env : "");
-        if (value && *value)
-            result = set_key(&config, &keys[i], value, where, err);
-    }
-    if (result == 0 && !ask)
-        result = parse_flags(&config, argc, argv, &file, false, &command, err);
-    if (result == 0 && !ask)
-        result = check(&config, err);
-    if (result < 0) {
-        config_free(&config);
-        return result;
-    }
-    *ret = config;
-    *ret_command = command;
-    return 0;
+    int result = config_table_load(&table, argc, argv, &config, ret_command, err);
+    if (result == 0)
+        *ret = config;
+    return result;
 }
 
 void config_free(struct config *config)
 {
-    for (size_t i = 0; i < KEYS; i++) {
-        void *at = (char *)config + keys[i].offset;
-        if (keys[i].type == KEY_LIST) {
-            list_clear(at);
-        } else if (keys[i].type != KEY_INT && keys[i].type != KEY_BOOL) {
-            free(*(char **)at);
-            *(char **)at = NULL;
-        }
-    }
-}
-
-static void print_quoted(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fputc('\\', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
+    config_table_free(&table, config);
 }
 
 void config_print(const struct config *config, FILE *out)
 {
-    for (size_t i = 0; i < KEYS; i++) {
-        const void *at = (const char *)config + keys[i].offset;
-        const struct config_list *list = at;
-        fprintf(out, "%s: ", keys[i].yaml);
-        switch (keys[i].type) {
-        case KEY_INT:
-            fprintf(out, "%lld", (long long)*(const int64_t *)at);
-            break;
-        case KEY_BOOL:
-            fputs(*(const bool *)at ? "true" : "false", out);
-            break;
-        case KEY_LIST:
-            fputc('[', out);
-            for (size_t k = 0; k < list->len; k++) {
-                fputs(k ? ", " : "", out);
-                print_quoted(out, list->items[k]);
-            }
-            fputc(']', out);
-            break;
-        default:
-            print_quoted(out, *(char *const *)at);
-        }
-        fputc('\n', out);
-    }
+    config_table_print(&table, config, out);
 }
 
 void config_help(FILE *out)
 {
-    fputs("unikubelet: a Kubernetes node agent that runs each Pod as a unikernel in a virtual\n"
-          "machine of its own.\n\n"
-          "usage: unikubelet [--config FILE] [flags]\n\n"
-          "  --config FILE      read keys (named as in parentheses) from a YAML file\n"
-          "  --check-config     say whether the configuration is good, and stop\n"
-          "  --print-config     print what is in force as YAML, and stop\n"
-          "  --version          print the version, and stop\n"
-          "  --help, -h         print this, and stop\n\n"
-          "The file gives way to the environment, the environment to the flags. A flag separates\n"
-          "the entries of a list with commas; the file has YAML's lists.\n\n",
-          out);
-    for (size_t i = 0; i < KEYS; i++) {
-        fprintf(out, "  --%s (%s%s%s)\n      %s", keys[i].flag, keys[i].yaml,
-                keys[i].env ? ", $" : "", keys[i].env ? keys[i].env : "", keys[i].help);
-        if (keys[i].preset[0])
-            fprintf(out, "; default %s", keys[i].preset);
-        fputc('\n', out);
-    }
+    config_table_help(&table, out);
 }

@@ -3,19 +3,7 @@
  * are made too. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-struct err;
-
-#define CONFIG_LIST_MAX 16
-
-struct config_list {
-    char *items[CONFIG_LIST_MAX];
-    size_t len;
-};
+#include "provider/config_table.h"
 
 /* Strings are never NULL; "" means not given. */
 struct config {
@@ -75,8 +63,6 @@ struct config {
     struct config_list insecure_registries;
     char *registry_ca_file;
 };
-
-enum config_command { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_CHECK, CONFIG_PRINT };
 
 /* Reads argv and environ. On failure the text names file and line, variable or flag. */
 int config_load(int argc, char **argv, struct config *ret, enum config_command *ret_command,
