@@ -33,6 +33,7 @@ struct auth {
     const struct auth_calls *calls;
     char *node_name;
     bool anonymous;
+    auth_mapper map;
     struct auth_cache *tokens;     /* struct auth_user */
     struct auth_cache *bad_tokens; /* the key's text, for there must be a value */
     struct auth_cache *access;     /* "1" or "0" */
@@ -67,11 +68,17 @@ struct auth *auth_new(struct kube_client *client, const struct auth_calls *calls
     auth->calls = calls ? calls : &auth_calls_real;
     auth->node_name = xstrdup(node_name);
     auth->anonymous = anonymous;
+    auth->map = auth_map;
     auth->tokens = auth_cache_new(AUTH_TOKENS_MAX, free_user);
     auth->bad_tokens = auth_cache_new(AUTH_BAD_TOKENS_MAX, free);
     auth->access = auth_cache_new(AUTH_ACCESS_MAX, free);
     auth->reviews = map_new();
     return auth;
+}
+
+void auth_set_map(struct auth *auth, auth_mapper map)
+{
+    auth->map = map;
 }
 
 void auth_free(struct auth *auth)
@@ -115,15 +122,19 @@ static void add_text(struct digest *digest, const char *text)
         digest_add(digest, text, strlen(text));
 }
 
-static void access_key(const struct auth_user *user, const char *verb, const char *subresource,
-                       char key[KEY_MAX])
+static void access_key(const struct auth_user *user, const struct auth_attributes *at,
+                       const char *subresource, char key[KEY_MAX])
 {
     struct digest *digest = digest_new();
     add_text(digest, user->name);
     add_text(digest, user->uid);
     add_text(digest, user->extra_json);
-    add_text(digest, verb);
+    add_text(digest, at->verb);
     add_text(digest, subresource);
+    add_text(digest, at->group);
+    add_text(digest, at->resource);
+    add_text(digest, at->ns);
+    add_text(digest, at->path);
     for (size_t i = 0; i < user->groups_len; i++)
         add_text(digest, user->groups[i]);
     memcpy(key, "a:", 2);
@@ -186,6 +197,12 @@ static enum step forbid(const struct auth_check *check, struct auth_verdict *ver
 {
     const struct auth_attributes *at = &check->attributes;
     verdict->status = 403;
+    if (!at->subresources_len) {
+        str_fmt(verdict->text, sizeof(verdict->text),
+                "Forbidden (user=%s, verb=%s, group=%s, resource=%s, namespace=%s, path=%s)",
+                check->user->name, at->verb, at->group, at->resource, at->ns, at->path);
+        return STEP_DONE;
+    }
     str_fmt(verdict->text, sizeof(verdict->text),
             "Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=[%s%s%s])",
             check->user->name, at->verb, at->subresources[0], at->subresources_len > 1 ? " " : "",
@@ -196,15 +213,19 @@ static enum step forbid(const struct auth_check *check, struct auth_verdict *ver
 static enum step step_access(struct auth_check *check, struct auth_verdict *verdict)
 {
     struct auth *auth = check->auth;
-    for (; check->at < check->attributes.subresources_len; check->at++) {
-        const char *subresource = check->attributes.subresources[check->at];
-        const char *verb = check->attributes.verb;
+    const struct auth_attributes *at = &check->attributes;
+    size_t len = at->subresources_len ? at->subresources_len : 1;
+    for (; check->at < len; check->at++) {
+        const char *subresource = at->subresources_len ? at->subresources[check->at] : NULL;
         char key[KEY_MAX];
-        access_key(check->user, verb, subresource, key);
+        access_key(check->user, at, subresource, key);
         const char *known = auth_cache_get(auth->access, key, auth->calls->mono_ms());
         if (!known) {
             CLEANUP(buf) struct buf body = BUF_INIT(AUTH_BODY_MAX);
-            auth_user_access_review(check->user, auth->node_name, verb, subresource, &body);
+            if (subresource)
+                auth_user_access_review(check->user, auth->node_name, at->verb, subresource, &body);
+            else
+                auth_user_review_attributes(check->user, at, &body);
             if (body.overflow)
                 return settle(verdict, 403, "Forbidden: the user has too many groups");
             return wait_for(check, key, false, &body, verdict);
@@ -343,7 +364,7 @@ struct auth_check *auth_begin(struct auth *auth, const struct auth_question *que
         check_free(check);
         return NULL;
     }
-    auth_map(question->method, question->path, &check->attributes);
+    auth->map(question->method, question->path, &check->attributes);
     if (advance(check, ret) == STEP_WAIT)
         return check;
     check_free(check);

@@ -62,10 +62,22 @@ void auth_cancel(struct auth_check *check); /* NULL is accepted; no callback aft
 
 #define AUTH_SUBRESOURCES_MAX 2
 
-/* What a request is to the authorizer; the first allowed subresource is enough. Pure. */
+#define AUTH_RESOURCE_MAX 256 /* of a metric's or namespace's name */
+
+/* What a request is to the authorizer; the first allowed subresource is enough. */
 struct auth_attributes {
     const char *verb;
-    const char *subresources[AUTH_SUBRESOURCES_MAX];
+    const char *subresources[AUTH_SUBRESOURCES_MAX]; /* of the own Node */
     size_t subresources_len;
+    /* Instead, with subresources_len 0: a resource of another group, or a path when group is "". */
+    char group[AUTH_RESOURCE_MAX];
+    char resource[AUTH_RESOURCE_MAX];
+    char ns[AUTH_RESOURCE_MAX];
+    char path[AUTH_TEXT_MAX];
 };
+/* Pure. */
+typedef void (*auth_mapper)(const char *method, const char *path, struct auth_attributes *ret);
+/* The kubelet's. */
 void auth_map(const char *method, const char *path, struct auth_attributes *ret);
+/* Another mapping than the kubelet's, before the first check. */
+void auth_set_map(struct auth *auth, auth_mapper map);

@@ -62,22 +62,49 @@ void auth_user_token_review(const char *token, struct buf *out)
     jw_end_object(&w);
 }
 
+static void begin_review(struct json_writer *w, const struct auth_user *user)
+{
+    jw_begin_object(w, NULL);
+    jw_string(w, "apiVersion", "authorization.k8s.io/v1");
+    jw_string(w, "kind", "SubjectAccessReview");
+    jw_begin_object(w, "spec");
+    jw_string(w, "user", user->name);
+    jw_begin_array(w, "groups");
+    for (size_t i = 0; i < user->groups_len; i++)
+        jw_string(w, NULL, user->groups[i]);
+    jw_end_array(w);
+    jw_string_opt(w, "uid", user->uid);
+    if (user->extra_json)
+        jw_raw(w, "extra", user->extra_json, strlen(user->extra_json));
+}
+
+void auth_user_review_attributes(const struct auth_user *user, const struct auth_attributes *at,
+                                 struct buf *out)
+{
+    struct json_writer w = JSON_WRITER(out);
+    begin_review(&w, user);
+    if (at->group[0]) {
+        jw_begin_object(&w, "resourceAttributes");
+        jw_string(&w, "verb", at->verb);
+        jw_string(&w, "group", at->group);
+        jw_string(&w, "version", "*");
+        jw_string(&w, "resource", at->resource);
+        jw_string_opt(&w, "namespace", at->ns);
+    } else {
+        jw_begin_object(&w, "nonResourceAttributes");
+        jw_string(&w, "verb", at->verb);
+        jw_string(&w, "path", at->path);
+    }
+    jw_end_object(&w);
+    jw_end_object(&w);
+    jw_end_object(&w);
+}
+
 void auth_user_access_review(const struct auth_user *user, const char *node, const char *verb,
                              const char *subresource, struct buf *out)
 {
     struct json_writer w = JSON_WRITER(out);
-    jw_begin_object(&w, NULL);
-    jw_string(&w, "apiVersion", "authorization.k8s.io/v1");
-    jw_string(&w, "kind", "SubjectAccessReview");
-    jw_begin_object(&w, "spec");
-    jw_string(&w, "user", user->name);
-    jw_begin_array(&w, "groups");
-    for (size_t i = 0; i < user->groups_len; i++)
-        jw_string(&w, NULL, user->groups[i]);
-    jw_end_array(&w);
-    jw_string_opt(&w, "uid", user->uid);
-    if (user->extra_json)
-        jw_raw(&w, "extra", user->extra_json, strlen(user->extra_json));
+    begin_review(&w, user);
     jw_begin_object(&w, "resourceAttributes");
     jw_string(&w, "verb", verb);
     jw_string(&w, "group", "");

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "k8s/front_proxy.h"
 #include "k8s/server_conn.h"
 #include "k8s/x509.h"
 
@@ -145,6 +146,8 @@ int server_start_with(uv_loop_t *loop, struct kube_client *client, const struct 
     server->handles = 3;
     server->listener.data = server->retry.data = server->later.data = server;
     server->auth = auth_new(client, calls, config->node_name, config->anonymous);
+    if (config->map)
+        auth_set_map(server->auth, config->map);
     *ret = server;
     return 0;
 }
@@ -204,6 +207,18 @@ int server_set_client_ca(struct server *server, const char *ca_pem, struct err *
     return 0;
 }
 
+int server_set_front_proxy(struct server *server, struct front_proxy *proxy, struct err *err)
+{
+    int r = server_set_client_ca(server, proxy->ca_pem, err);
+    if (r < 0) {
+        front_proxy_free(proxy);
+        return r;
+    }
+    front_proxy_free(server->front_proxy);
+    server->front_proxy = proxy;
+    return 0;
+}
+
 void server_release(struct server *server)
 {
     if (!server->stopped || server->handles || server->first || server->requests)
@@ -237,6 +252,8 @@ void server_stop(struct server *server)
     reply_late(server);
     auth_free(server->auth);
     server->auth = NULL;
+    front_proxy_free(server->front_proxy);
+    server->front_proxy = NULL;
     tls_context_unref(server->context);
     server->context = NULL;
     free(server->cert_pem);

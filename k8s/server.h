@@ -5,6 +5,8 @@
 
 #include "k8s/client.h"
 
+struct auth_attributes;
+struct front_proxy;
 struct server;
 struct server_request;
 
@@ -28,6 +30,8 @@ struct server_config {
     const char *node_name;
     const char *client_ca_pem; /* NULL: client certificates are not accepted */
     bool anonymous;            /* default off */
+    /* What a request is to the authorizer; NULL: the kubelet's own (auth.h). */
+    void (*map)(const char *method, const char *path, struct auth_attributes *ret);
 };
 
 /* Called for an allowed request. path has no query. Answer now or later: a request lives until
@@ -46,6 +50,10 @@ int server_set_certificate(struct server *server, const char *cert_pem, const ch
                            struct err *err);
 /* Holds for the next request of live connections too. NULL: no client certificates any more. */
 int server_set_client_ca(struct server *server, const char *ca_pem, struct err *err);
+
+/* From now on client certificates are those of a front proxy, which says in headers for whom it
+ * asks (front_proxy.h); what it does not allow is nobody. Taken over; an older one is freed. */
+int server_set_front_proxy(struct server *server, struct front_proxy *proxy, struct err *err);
 
 const char *server_method(const struct server_request *request); /* "GET" */
 const char *server_path(const struct server_request *request);

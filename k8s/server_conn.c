@@ -3,6 +3,7 @@
 #include "k8s/server_conn.h"
 
 #include "base/str.h"
+#include "k8s/front_proxy.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -245,6 +246,12 @@ static struct auth_user *peer_user(const struct server_conn *conn)
     struct tls_peer peer;
     if (tls_peer_read(conn->tls, conn->server->context, &peer) < 0)
         return NULL;
+    if (conn->server->front_proxy) {
+        struct auth_user *user =
+            front_proxy_user(conn->server->front_proxy, peer.common_name, &conn->request->head);
+        tls_peer_free(&peer);
+        return user;
+    }
     const char *groups[TLS_GROUPS_MAX + 1];
     size_t count = 0;
     for (; count < peer.organizations_len; count++)

@@ -95,6 +95,7 @@ struct server {
     struct auth *auth;
     struct tls_context *context; /* NULL: no certificate yet */
     char *cert_pem, *key_pem, *client_ca_pem;
+    struct front_proxy *front_proxy; /* NULL: certificates are the client's own */
     server_handler handler;
     void *userdata;
     struct server_conn *first, *last;
