@@ -26,12 +26,18 @@ SAN_OBJ  := $(LIB_SRC:%.c=$(BUILD)/san/%.o)
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SIM_SRC  := $(wildcard tests/sim/*.c)
+SCALER_SRC := $(filter-out provider/scaler/main.c,$(wildcard provider/scaler/*.c))
+# Of the agent's it takes the configuration's engine alone.
+SCALER_OBJ := $(patsubst %.c,$(BUILD)/o/%.o,$(wildcard base/*.c provider/core/*.c k8s/*.c) \
+              provider/config_table.c provider/config_shape.c vmm-bridge/vmm.c $(SCALER_SRC))
+SAN_OBJ    += $(SCALER_SRC:%.c=$(BUILD)/san/%.o)
 
 PROGRAMS := $(BUILD)/unikubelet $(BUILD)/unikubelet-shim $(BUILD)/unikubelet-fakevmm \
             $(BUILD)/unikubelet-host
 
 .SECONDARY:
 .PHONY: all help deps demo test check unit sim fuzz-check fuzz e2e soak bench lint format cluster guests install clean
+PROGRAMS += $(BUILD)/unikubelet-scaler
 all: $(PROGRAMS)
 
 help:
@@ -68,6 +74,9 @@ $(BUILD)/unikubelet-host: $(HOST_SRC) $(wildcard runtime/host/*.h)
 $(BUILD)/unikubelet-fakevmm: $(FAKE_SRC)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_CFLAGS) -Os -g -static -ffunction-sections -Wl,--gc-sections $(FAKE_SRC) -o $@
+
+$(BUILD)/unikubelet-scaler: $(BUILD)/o/provider/scaler/main.o $(SCALER_OBJ)
+	$(Q)$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LIBS) -o $@
 
 # One archive, so that each test program takes only what it needs.
 $(BUILD)/libsan.a: $(SAN_OBJ)
@@ -134,10 +143,11 @@ cluster:
 guests:
 	@tests/guests/pack $(BUILD)/images
 
-## install     PREFIX (/usr/local): agent, shim
+## install     PREFIX (/usr/local): agent, shim, scaler
 PREFIX ?= /usr/local
 install: all
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/unikubelet $(BUILD)/unikubelet-shim
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/unikubelet \
+		$(BUILD)/unikubelet-shim $(BUILD)/unikubelet-scaler
 
 ## clean       remove build/
 clean:
