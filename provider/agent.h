@@ -26,6 +26,7 @@ struct shutdown;
 struct statedir;
 struct static_pods;
 struct watch;
+struct traffic;
 
 /* An answer that must not come before the call that asked returned; see machines.c. */
 struct deferred;
@@ -57,6 +58,7 @@ struct agent {
     struct statedir *state;
     struct image_store *images;
     struct network *network; /* NULL: network none */
+    struct traffic *traffic; /* NULL with it */
     struct instances *instances;
     const struct vmm_ops *vmm;
     struct vmm_config vmm_config;

@@ -369,14 +369,17 @@ void handle_metrics(struct endpoints *endpoints, struct server_request *request,
         const char *name; /* "": /metrics itself */
         void (*write)(struct endpoints *endpoints, struct buf *out);
     } parts[] = {
-        {"", write_own_metrics},
-        {"resource", write_resource},
-        {"cadvisor", write_cadvisor},
-        {"probes", write_probes},
+        {"", write_own_metrics},  {"resource", write_resource},       {"cadvisor", write_cadvisor},
+        {"probes", write_probes}, {"connections", write_connections},
     };
     const char *name = len > 1 ? segments[1] : "";
     struct buf out = BUF_INIT(SERVER_REPLY_MAX);
 
+    if (len == 2 && str_eq(name, "connections") &&
+        str_eq(server_query(request, "format"), "json")) {
+        answer_connections_json(endpoints, request);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(parts) && len <= 2; i++) {
         if (!str_eq(parts[i].name, name))
             continue;

@@ -47,6 +47,9 @@ void handle_metrics(struct endpoints *endpoints, struct server_request *request,
                     char *const *segments, size_t len);
 /* endpoints_own.c */
 void write_own_metrics(struct endpoints *endpoints, struct buf *out);
+/* endpoints_connections.c: /metrics/connections, and the same with ?format=json */
+void write_connections(struct endpoints *endpoints, struct buf *out);
+void answer_connections_json(struct endpoints *endpoints, struct server_request *request);
 /* endpoints_info.c */
 void handle_healthz(struct endpoints *endpoints, struct server_request *request,
                     char *const *segments, size_t len);

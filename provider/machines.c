@@ -12,6 +12,7 @@
 #include "provider/wants.h"
 #include "runtime/statedir.h"
 #include "runtime/stats.h"
+#include "runtime/traffic.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -213,6 +214,7 @@ static void on_net_added(void *userdata, int result, const struct network_result
         m->net_up = true;
         machine_addresses(call->agent, net, addresses);
         tell_others(call->agent, pod, net);
+        traffic_open(call->agent->traffic, call->uid, net->netns, net->ip);
     }
     reconcile_net_added(call->agent->reconcile, call->uid, result, addresses, error);
     free(call->uid);
@@ -283,7 +285,9 @@ static void world_net_del(void *world, struct pod *pod)
         m->net_up = false;
     if (!agent->network)
         defer(agent, DEFER_NET_DELETED, pod->spec->uid);
-    else
+    if (agent->traffic) /* or its socket would keep the namespace */
+        traffic_close(agent->traffic, pod->spec->uid);
+    if (agent->network)
         network_del(agent->network, pod->spec->uid, on_net_deleted,
                     net_call_new(agent, pod->spec->uid));
 }
@@ -346,6 +350,8 @@ static void on_exit_(void *userdata, const struct instance_end *end)
     str_copy(exit.id, sizeof(exit.id), m->id);
     struct metrics *metrics = metrics_of(m->agent);
     stats_close(m->stats);
+    if (m->agent->traffic)
+        traffic_ended(m->agent->traffic, m->uid);
     if (metrics) {
         metrics->ended++;
         metrics->oom_killed += end->oom;
@@ -363,6 +369,8 @@ static void on_lost(void *userdata)
     m->instance = NULL;
     struct metrics *metrics = metrics_of(m->agent);
     stats_close(m->stats);
+    if (m->agent->traffic)
+        traffic_ended(m->agent->traffic, m->uid);
     if (metrics)
         metrics->lost++;
     reconcile_lost(m->agent->reconcile, m->uid, m->container, m->id);

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/str.h"
 #include "runtime/statedir.h"
+#include "runtime/traffic.h"
 
 #include <stdlib.h>
 
@@ -121,6 +122,7 @@ static int restore_networks(struct agent *agent)
             m->net = net;
             m->net_up = true;
             restore_addresses(agent, pod, &net);
+            traffic_open(agent->traffic, uids[i], net.netns, net.ip);
             if (agent->config.cni_check)
                 machine_verify_network(agent, uids[i]);
         } else {
@@ -130,6 +132,7 @@ static int restore_networks(struct agent *agent)
         free(uids[i]);
     }
     free(uids);
+    traffic_sweep(agent->traffic);
     return 0;
 }
 

@@ -20,6 +20,7 @@
 #include "runtime/image.h"
 #include "runtime/network.h"
 #include "runtime/statedir.h"
+#include "runtime/traffic.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -140,6 +141,9 @@ static int open_network(struct agent *agent, struct err *err)
     };
     if (str_eq(config->network, "none"))
         return 0;
+    char *counts = xasprintf("%s/traffic", config->run_dir);
+    agent->traffic = traffic_new(&agent->loop, counts);
+    free(counts);
     return network_open(&agent->loop, &network, &agent->network, err);
 }
 
@@ -452,6 +456,7 @@ void startup_end(struct agent *agent)
     if (agent->events)
         events_free(agent->events);
     image_store_close(agent->images);
+    traffic_free(agent->traffic);
     network_close(agent->network);
     instances_close(agent->instances);
     if (agent->client)

@@ -1,6 +1,6 @@
 /* Blocking work on network namespaces. Everything here that enters or makes one changes the calling
  * THREAD's namespace for good: it must run on a thread of its own (network_work.h) that ends
- * afterwards. Called by network.c. */
+ * afterwards. Called by network.c and traffic.c. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,6 +1,7 @@
 /* One blocking function on a thread of its own, which ends with it. For what changes the thread's
  * network namespace and so must never run on a pool's thread that others use later; and it does not
- * wait behind the pool's long jobs (unpacking images). Called by network.c alone. */
+ * wait behind the pool's long jobs (unpacking images). Called by network.c
+ * and traffic.c. */
 #pragma once
 
 struct network_work;
