@@ -119,10 +119,10 @@ void holder_release(struct holder *holder)
         struct conn *conn = TAILQ_FIRST(&holder->held);
         struct sockaddr_in to;
         if (!conn)
-            return;
+            break;
         if (!holder->ops->target(holder->userdata, conn->port, &to)) {
             holder->proved = false;
-            return;
+            break;
         }
         TAILQ_REMOVE(&holder->held, conn, link);
         TAILQ_INSERT_TAIL(&holder->others, conn, link);

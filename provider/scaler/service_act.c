@@ -52,8 +52,7 @@ static void observe_traffic(const struct service *service, struct scale_observed
     o->traffic_known = true;
     o->idle_ms = UINT64_MAX;
     o->sample_ms = UINT64_MAX;
-    SLIST_FOREACH(slice, &service->slices, link)
-    {
+    for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
         for (size_t i = 0; i < slice->endpoints_len; i++) {
             const struct endpoint *e = &slice->endpoints[i];
             o->ready += counts(e);
@@ -108,8 +107,7 @@ static bool rate_of(const struct service *service, uint64_t *ret_milli)
     const struct scaler_config *config = &service->services->scaler->config;
     uint64_t sum = 0;
     const struct slice *slice;
-    SLIST_FOREACH(slice, &service->slices, link)
-    {
+    for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
         for (size_t i = 0; i < slice->endpoints_len; i++) {
             const struct endpoint *e = &slice->endpoints[i];
             uint64_t milli = 0;
@@ -356,8 +354,7 @@ static bool nth_target(const struct service *service, size_t port, size_t index,
     const struct slice *slice;
     const struct early_pod *early;
     *ret = (struct sockaddr_in){.sin_family = AF_INET};
-    SLIST_FOREACH(slice, &service->slices, link)
-    {
+    for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
         uint16_t number = slice_port(slice, service->ports[port].name);
         for (size_t i = 0; i < slice->endpoints_len && number; i++) {
             if (!counts(&slice->endpoints[i]) || index--)
@@ -366,8 +363,7 @@ static bool nth_target(const struct service *service, size_t port, size_t index,
             return inet_pton(AF_INET, slice->endpoints[i].ip, &ret->sin_addr) == 1;
         }
     }
-    SLIST_FOREACH(early, &service->early, link)
-    {
+    for (early = SLIST_FIRST(&service->early); early; early = SLIST_NEXT(early, link)) {
         if (!early->ports[port] || index--)
             continue;
         ret->sin_port = htons(early->ports[port]);

@@ -243,8 +243,8 @@ static void on_services_synced(void *userdata)
 static void slices_unlist(struct service *service)
 {
     struct slice *slice;
-    SLIST_FOREACH(slice, &service->slices, link)
-    slice->listed = false;
+    for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link))
+        slice->listed = false;
     service->slice_listed = false;
 }
 
@@ -292,8 +292,7 @@ static void on_slice(void *userdata, enum watch_event event, const struct json *
         on_own_slice(service, event, object);
     } else {
         struct slice *slice;
-        SLIST_FOREACH(slice, &service->slices, link)
-        {
+        for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
             if (str_eq(slice->name, name))
                 break;
         }

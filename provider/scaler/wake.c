@@ -13,8 +13,7 @@
 static void forget(struct service *service, const char *uid)
 {
     struct early_pod *pod;
-    SLIST_FOREACH(pod, &service->early, link)
-    {
+    for (pod = SLIST_FIRST(&service->early); pod; pod = SLIST_NEXT(pod, link)) {
         if (!uid || str_eq(pod->uid, uid))
             break;
     }
