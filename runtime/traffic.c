@@ -308,11 +308,14 @@ bool traffic_read(struct traffic *traffic, const char *uid, struct traffic_count
         flows_expire(w->flows, now);
     }
     uint64_t used = w->flows && w->flows->used_ms > w->begun_ms ? w->flows->used_ms : w->begun_ms;
+    /* Somebody knocks and is not answered yet, or waits for his turn: TCP says it again only after
+     * seconds, and the Pod must still be there then. */
+    bool knocking = w->flows && w->flows->used > w->flows->open;
     *ret = (struct traffic_counts){
         .epoch = w->flows ? w->flows->epoch : w->begun_unix_ms,
         .connections = w->flows ? w->flows->connections : 0,
         .open = w->flows ? w->flows->open : 0,
-        .idle_ms = now - used,
+        .idle_ms = knocking ? 0 : now - used,
         .missed = w->missed,
     };
     return true;

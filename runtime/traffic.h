@@ -30,7 +30,8 @@ struct traffic_counts {
     uint64_t epoch; /* unix ms; counts with another one are no continuation */
     uint64_t connections;
     uint64_t open;
-    uint64_t idle_ms; /* since the last sign of a connection, or since somebody looks */
+    uint64_t idle_ms; /* since the last sign of a connection, or since somebody looks;
+                       0 while one waits to be accepted */
     uint64_t missed;  /* packets that came too fast to be looked at */
 };
 /* false: it is not known. */

@@ -2,7 +2,9 @@
 without, while agent, scaler and API server are killed in the middle."""
 import json
 import os
+import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -18,7 +20,7 @@ MANY = 1000
 
 @pytest.fixture(scope="module")
 def scaler(cluster):
-    scaler = Scaler(cluster)
+    scaler = Scaler(cluster, staleSeconds=3)
     scaler.start()
     available(cluster)
     yield scaler
@@ -71,13 +73,30 @@ class Web:
         until(lambda: self.cluster.run(["iptables-save", "-t", "nat"], "node").stdout,
               lambda rules: f":{port}" in rules)
 
-    def get(self, seconds=60):
-        return self.cluster.http(f"http://{self.ip}/who", seconds=seconds)
+    def get(self, *flags, seconds=60):
+        return self.cluster.http(f"http://{self.ip}/who", *flags, seconds=seconds)
+
+    def warm(self):
+        """The guest's server is up: Ready says that its machine runs."""
+        assert self.get("--retry", "30", "--retry-all-errors")
 
     def many(self, count, seconds=120):
         done = self.cluster.run([sys.executable, os.path.join(HERE, "many.py"), self.ip, "80",
                                  str(count), str(seconds)], "node", seconds=seconds + 30)
         return json.loads(done.stdout)
+
+    def load(self, per_second):
+        """A process that connects so often; ended by end_load()."""
+        process = self.cluster.popen([sys.executable, os.path.join(HERE, "load.py"), self.ip, "80",
+                                      str(per_second)], "node", stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    @staticmethod
+    def end_load(process):
+        process.terminate()
+        result = json.loads(process.communicate(timeout=60)[0])
+        return result["tried"], result["answered"]
 
     def autoscale(self, maximum=3, **metrics):
         """metrics: name -> averageValue."""
@@ -87,7 +106,7 @@ class Web:
             "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment",
                                         "name": "web"},
                      "minReplicas": 0, "maxReplicas": maximum,
-                     "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
+                     "behavior": {"scaleDown": {"stabilizationWindowSeconds": 15}},
                      "metrics": [{"type": "External", "external": {
                          "metric": {"name": f"unikubelet_{name}",
                                     "selector": {"matchLabels": {"service": "web"}}},
@@ -107,7 +126,7 @@ def test_alone_to_zero_and_back(cluster, scaler, space):
     space.wait_pods(1)
     until(lambda: value(cluster, space.ns, "unikubelet_open_connections", "web"),
           lambda v: v == 0, describe=scaler.log)
-    assert web.get()
+    web.warm()
     web.asleep()
     assert value(cluster, space.ns, "unikubelet_open_connections", "web") == 0
     accepted = scaler.metric("unikubelet_scaler_accepted_total")
@@ -123,3 +142,107 @@ def test_alone_to_zero_and_back(cluster, scaler, space):
     # And again.
     web.asleep()
     assert web.get()
+
+
+def test_autoscaled_up_to_n_and_to_zero(cluster, scaler, space):
+    web = Web(space, idle_seconds=3)
+    web.autoscale(maximum=3, connections_per_second=4, active=1)
+    space.wait_pods(1)
+    web.warm()
+    load = web.load(20)
+    web.wait_replicas(lambda n: n == 3, 90)
+    space.wait_pods(3)
+    tried, answered = web.end_load(load)
+    assert answered == tried > 20
+    web.asleep()
+    until(lambda: web.condition("ScaledToZero"), lambda v: v == "True")
+    # The activator wakes it at once, the HPA keeps it up while it is used.
+    result = web.many(MANY)
+    assert result["outcomes"] == {"answered": MANY}
+    web.wait_slice(False)
+    web.asleep()
+    # By hand: the HPA leaves it alone, a connection does not.
+    space.kubectl("delete", "hpa", "web")
+    web.autoscale(maximum=3, connections_per_second=4, active=1)
+    until(web.autoscaler, lambda o: any(
+        c["type"] == "ScalingActive" and c["reason"] == "ScalingDisabled"
+        for c in o.get("status", {}).get("conditions", [])), describe=scaler.log)
+    assert web.replicas() == 0
+    assert web.get()
+    until(lambda: web.condition("ScalingActive"), lambda v: v == "True")
+
+
+def in_background(function, *args):
+    """A thread and the list in which its result will be."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function(*args)))
+    thread.start()
+    return thread, results
+
+
+def counters(cluster, ns):
+    """connections of each Pod of the namespace, as the agent counts them."""
+    text = cluster.kubectl("get", "--raw", "/api/v1/nodes/uk-0/proxy/metrics/connections")
+    return [int(line.split()[-1]) for line in text.splitlines()
+            if line.startswith("unikubelet_pod_connections_total{") and f'namespace="{ns}"' in line]
+
+
+def test_killed_in_the_middle(cluster, scaler, space, agent):
+    web = Web(space, idle_seconds=4, hold_seconds=50)
+    space.wait_pods(1)
+    web.warm()
+    for _ in range(5):
+        web.get()
+    until(lambda: counters(cluster, space.ns), lambda c: len(c) == 1 and c[0] >= 5)
+    before = counters(cluster, space.ns)
+    # Without the agent nothing is known, and nothing is put to zero.
+    agent.kill9()
+    until(lambda: value(cluster, space.ns, "unikubelet_open_connections", "web"),
+          lambda v: v is None, describe=scaler.log)
+    assert value(cluster, space.ns, "unikubelet_connections_per_second", "web") is None
+    assert web.replicas() == 1
+    agent.start()
+    assert counters(cluster, space.ns)[0] >= before[0]
+    web.asleep()
+    # The agent, while connections are held.
+    thread, results = in_background(web.many, 200)
+    space.wait_pods(1, good=lambda _: True)
+    agent.kill9()
+    agent.start()
+    thread.join()
+    assert results[0]["outcomes"] == {"answered": 200}
+    web.asleep()
+    # The API server, right after the wake.
+    thread, results = in_background(web.many, 200)
+    web.wait_replicas(lambda n: n == 1)
+    cluster.command("restart", "kube-apiserver", "--kill")
+    thread.join()
+    assert results[0]["outcomes"] == {"answered": 200}
+
+
+def test_another_leader(cluster, scaler, space):
+    standby = Scaler(cluster, 1)
+    standby.start()
+    try:
+        web = Web(space, idle_seconds=3)
+        space.wait_pods(1)
+        web.asleep()
+        assert standby.metric("unikubelet_scaler_leader") == 0
+        scaler.kill9()
+        until(lambda: standby.metric("unikubelet_scaler_leader"), lambda v: v == 1,
+              describe=standby.log)
+        until(web.slice, lambda o: o["ports"][0]["port"] >= 21000, describe=standby.log)
+        web.settle()
+        assert web.many(50)["outcomes"] == {"answered": 50}
+        available(cluster)
+        until(lambda: value(cluster, space.ns, "unikubelet_active", "web"), lambda v: v is not None,
+              describe=standby.log)
+        # One that is ended properly hands over.
+        scaler.start()
+        until(lambda: scaler.get("/readyz"), lambda text: text == "ok\n", describe=scaler.log)
+        assert standby.stop() == 0
+        until(lambda: scaler.metric("unikubelet_scaler_leader"), lambda v: v == 1,
+              describe=scaler.log)
+    finally:
+        if standby.running():
+            standby.kill9()

@@ -21,7 +21,7 @@
 #define CLIENTS_MAX 40
 #define BODY_MAX 200000
 #define GUARD_MS 60000u
-#define SEEDS 300u
+#define SEEDS 100u
 
 struct bench;
 
