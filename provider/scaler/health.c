@@ -24,6 +24,7 @@ struct health {
     struct scaler *scaler;
     uv_tcp_t listener;
     size_t conns;
+    bool stopped;
 };
 
 struct health_conn {
@@ -42,10 +43,12 @@ static void on_closed(uv_handle_t *handle)
     struct health_conn *conn = handle->data;
     if (--conn->handles)
         return;
-    conn->health->conns--;
+    struct health *health = conn->health;
     buf_free(&conn->in);
     buf_free(&conn->out);
     free(conn);
+    if (--health->conns == 0 && health->stopped)
+        free(health);
 }
 
 static void end(struct health_conn *conn)
@@ -206,7 +209,10 @@ int health_start(struct scaler *scaler, struct health **ret, struct err *err)
 
 static void on_listener_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    struct health *health = handle->data;
+    health->stopped = true;
+    if (health->conns == 0)
+        free(health);
 }
 
 void health_stop(struct health *health)
