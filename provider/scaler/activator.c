@@ -49,12 +49,12 @@ void activator_count(const struct activator *activator, struct activator_counts 
 
 uint32_t holder_held(const struct holder *holder)
 {
-    return holder->held_len + holder->connecting;
+    return holder->held_len + holder->connecting + holder->udp_held;
 }
 
 uint32_t holder_relayed(const struct holder *holder)
 {
-    return holder->relayed;
+    return holder->relayed + holder->udp_relayed;
 }
 
 uint64_t holder_used_ms(const struct holder *holder)
@@ -104,6 +104,30 @@ static void on_deadline(uv_timer_t *timer)
     arm_deadline(holder);
 }
 
+static void on_tick(uv_timer_t *timer)
+{
+    struct holder *holder = timer->data;
+    for (size_t i = 0; i < HOLDER_PORTS_MAX; i++) {
+        if (holder->ports[i] && holder->ports[i]->datagrams)
+            datagrams_tick(holder->ports[i]->datagrams, hold_ms(holder));
+    }
+    if (holder->udp_held + holder->udp_relayed == 0)
+        (void)uv_timer_stop(&holder->tick);
+}
+
+void holder_udp_count(struct holder *holder, int held, int relayed)
+{
+    struct activator_counts *counts = &holder->activator->counts;
+    holder->udp_held += (uint32_t)held;
+    holder->udp_relayed += (uint32_t)relayed;
+    counts->held += (size_t)held;
+    counts->relayed += (size_t)relayed;
+    counts->accepted_total += held > 0;
+    if (!holder->closing && !uv_is_active((const uv_handle_t *)&holder->tick))
+        (void)uv_timer_start(&holder->tick, on_tick, DATAGRAM_TICK_MS, DATAGRAM_TICK_MS);
+    changed(holder);
+}
+
 /* ---- going on ---- */
 
 static void on_again(uv_timer_t *timer)
@@ -115,6 +139,10 @@ void holder_release(struct holder *holder)
 {
     size_t max = holder->proved ? HOLDER_CONNECTING_MAX : 1;
     size_t tries = holder->held_len;
+    for (size_t i = 0; i < HOLDER_PORTS_MAX; i++) {
+        if (holder->ports[i] && holder->ports[i]->datagrams)
+            datagrams_release(holder->ports[i]->datagrams);
+    }
     while (tries-- && holder->connecting < max) {
         struct conn *conn = TAILQ_FIRST(&holder->held);
         struct sockaddr_in to;
@@ -236,18 +264,20 @@ static void on_listener(uv_poll_t *poll, int status, int events)
 }
 
 /* Buffers are inherited by what is accepted: small ones bound what a held client may send. */
-static int bind_to(const struct activator *activator, uint16_t number, int *ret)
+static int bind_to(const struct activator *activator, uint16_t number, bool udp, int *ret)
 {
     const struct scaler_config *config = &activator->scaler->config;
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(number)};
     int on = 1;
     int bytes = (int)config->held_bytes / 2; /* the kernel doubles it for its own needs */
-    CLEANUP(close) int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    CLEANUP(close)
+    int fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (inet_pton(AF_INET, config->address, &at.sin_addr) != 1)
         at.sin_addr.s_addr = htonl(INADDR_ANY);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+    /* Two UDP sockets that both have it would share the port. */
+    if (fd < 0 || (!udp && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0) ||
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0 ||
-        bind(fd, (const struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, BACKLOG) < 0)
+        bind(fd, (const struct sockaddr *)&at, sizeof(at)) < 0 || (!udp && listen(fd, BACKLOG) < 0))
         return -errno;
     *ret = TAKE_FD(fd);
     return 0;
@@ -257,8 +287,8 @@ int holder_listen(struct holder *holder, size_t port, bool udp, uint16_t *ret, s
 {
     struct activator *activator = holder->activator;
     const struct scaler_config *config = &activator->scaler->config;
-    if (udp || port >= HOLDER_PORTS_MAX)
-        return err_set(err, -EOPNOTSUPP, "only TCP ports, %d at most, are held", HOLDER_PORTS_MAX);
+    if (port >= HOLDER_PORTS_MAX)
+        return err_set(err, -EOPNOTSUPP, "%d ports at most are held", HOLDER_PORTS_MAX);
     if (holder->ports[port]) {
         *ret = holder->ports[port]->number;
         return 0;
@@ -267,7 +297,7 @@ int holder_listen(struct holder *holder, size_t port, bool udp, uint16_t *ret, s
     uint16_t number = 0;
     for (int64_t i = 0; i < config->data_ports && fd < 0; i++) {
         number = (uint16_t)(config->data_port + (activator->next + i) % config->data_ports);
-        if (bind_to(activator, number, &fd) == 0)
+        if (bind_to(activator, number, udp, &fd) == 0)
             activator->next = (uint16_t)((activator->next + i + 1) % config->data_ports);
     }
     if (fd < 0)
@@ -275,6 +305,18 @@ int holder_listen(struct holder *holder, size_t port, bool udp, uint16_t *ret, s
                        (long long)config->data_port,
                        (long long)(config->data_port + config->data_ports - 1));
     struct listener *listener = xcalloc(1, sizeof(*listener));
+    listener->port.number = number;
+    if (udp) {
+        listener->port.datagrams = datagrams_new(holder, port, fd);
+        if (!listener->port.datagrams) {
+            (void)close(fd);
+            free(listener);
+            return err_set(err, -EIO, "cannot watch a data port");
+        }
+        holder->ports[port] = &listener->port;
+        *ret = number;
+        return 0;
+    }
     int r = uv_poll_init(&activator->scaler->loop, &listener->port.poll, fd);
     if (r < 0) {
         (void)close(fd);
@@ -283,9 +325,7 @@ int holder_listen(struct holder *holder, size_t port, bool udp, uint16_t *ret, s
     }
     listener->holder = holder;
     listener->index = port;
-    listener->port.used = true;
     listener->port.fd = fd;
-    listener->port.number = number;
     listener->port.poll.data = listener;
     holder->ports[port] = &listener->port;
     holder->handles++;
@@ -306,8 +346,9 @@ struct holder *holder_new(struct activator *activator, const struct holder_ops *
     TAILQ_INIT(&holder->others);
     uv_timer_init(&activator->scaler->loop, &holder->deadline);
     uv_timer_init(&activator->scaler->loop, &holder->again);
-    holder->deadline.data = holder->again.data = holder;
-    holder->handles = 2;
+    uv_timer_init(&activator->scaler->loop, &holder->tick);
+    holder->deadline.data = holder->again.data = holder->tick.data = holder;
+    holder->handles = 3;
     return holder;
 }
 
@@ -348,10 +389,16 @@ void holder_free(struct holder *holder)
     for (size_t i = 0; i < HOLDER_PORTS_MAX; i++) {
         if (!holder->ports[i])
             continue;
+        if (holder->ports[i]->datagrams) {
+            datagrams_free(holder->ports[i]->datagrams);
+            free((char *)holder->ports[i] - offsetof(struct listener, port));
+            continue;
+        }
         (void)uv_poll_stop(&holder->ports[i]->poll);
         (void)close(holder->ports[i]->fd);
         uv_close((uv_handle_t *)&holder->ports[i]->poll, on_listener_closed);
     }
     uv_close((uv_handle_t *)&holder->deadline, on_timer_closed);
     uv_close((uv_handle_t *)&holder->again, on_timer_closed);
+    uv_close((uv_handle_t *)&holder->tick, on_timer_closed);
 }

@@ -47,11 +47,18 @@ struct conn {
     uv_timer_t timer;
 };
 
+#define DATAGRAM_CLIENTS_MAX 256 /* of one UDP port; others' datagrams are dropped */
+#define DATAGRAMS_KEPT_MAX 8     /* of each, until there is a Pod */
+#define DATAGRAM_IDLE_MS 30000u  /* a client that is silent for so long is forgotten */
+#define DATAGRAM_TICK_MS 1000u
+
+struct datagrams;
+
 struct port {
-    bool used;
     int fd;
     uint16_t number;
     uv_poll_t poll;
+    struct datagrams *datagrams; /* UDP; fd and poll are its own */
 };
 
 struct holder {
@@ -62,12 +69,14 @@ struct holder {
     struct conns held;   /* oldest first */
     struct conns others; /* connecting, carried, lingering */
     uint32_t held_len, connecting, relayed;
+    uint32_t udp_held, udp_relayed; /* clients */
     uint64_t used_ms;
     bool proved; /* somebody answered since there are Pods */
     bool closing;
     struct port *ports[HOLDER_PORTS_MAX];
     uv_timer_t deadline; /* of the oldest held */
     uv_timer_t again;    /* another try to connect */
+    uv_timer_t tick;     /* of UDP ports */
     unsigned handles;
 };
 
@@ -90,7 +99,15 @@ void conn_end(struct conn *conn, bool reset);
 /* As the Service's owner wants failures told. */
 void conn_refuse(struct conn *conn);
 
-/* activator.c: what relay.c tells. */
+/* datagram.c; fd is taken over. NULL: it could not be watched, and stays the caller's. */
+struct datagrams *datagrams_new(struct holder *holder, size_t port, int fd);
+void datagrams_free(struct datagrams *datagrams);
+/* There may be Pods now. */
+void datagrams_release(struct datagrams *datagrams);
+void datagrams_tick(struct datagrams *datagrams, uint64_t hold_ms);
+
+/* activator.c: what relay.c and datagram.c tell. */
+void holder_udp_count(struct holder *holder, int held, int relayed);
 void holder_connected(struct conn *conn);
 void holder_unconnected(struct conn *conn); /* back among the held */
 void holder_ended(struct conn *conn, enum conn_state was);

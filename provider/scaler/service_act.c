@@ -73,6 +73,15 @@ static void observe_traffic(const struct service *service, struct scale_observed
     }
 }
 
+static bool has_udp(const struct service *service)
+{
+    for (size_t i = 0; i < service->ports_len; i++) {
+        if (service->ports[i].udp)
+            return true;
+    }
+    return false;
+}
+
 void service_observe(const struct service *service, struct scale_observed *ret)
 {
     const struct services *services = service->services;
@@ -91,6 +100,8 @@ void service_observe(const struct service *service, struct scale_observed *ret)
         .published_ms = service->published_ms,
     };
     observe_traffic(service, ret, now);
+    if (has_udp(service)) /* which nobody counts at the Pods */
+        ret->traffic_known = false;
     if (ret->ready == 0) {
         /* Nobody there to count: idle at least since then. */
         ret->sample_ms = now;
@@ -141,7 +152,7 @@ bool service_metric(const struct service *service, enum metric metric, uint64_t 
             *ret_milli = 0;
             return true;
         }
-        return o.ready > 0 && rate_of(service, ret_milli);
+        return o.ready > 0 && o.traffic_known && rate_of(service, ret_milli);
     case METRIC_OPEN_CONNECTIONS:
         *ret_milli = o.open * 1000;
         return counted;
@@ -197,7 +208,7 @@ static void write_slice_spec(const struct service *service, struct json_writer *
         jw_begin_object(w, NULL);
         jw_string(w, "name", service->ports[i].name);
         jw_int(w, "port", service->ports[i].data);
-        jw_string(w, "protocol", "TCP");
+        jw_string(w, "protocol", service->ports[i].udp ? "UDP" : "TCP");
         jw_end_object(w);
     }
     jw_end_array(w);
@@ -230,7 +241,7 @@ static void write_slice(const struct service *service, const char *name, struct 
     jw_end_object(&w);
 }
 
-/* Listens on every TCP port; false: one of them cannot be. */
+/* Listens on every port; false: one of them cannot be. */
 static bool listen_all(struct service *service)
 {
     struct err err = {0};
@@ -239,9 +250,9 @@ static bool listen_all(struct service *service)
     for (size_t i = 0; i < service->ports_len; i++) {
         struct service_port *port = &service->ports[i];
         port->data = 0;
-        if (!port->tcp)
+        if (!port->tcp && !port->udp)
             continue;
-        if (holder_listen(service->holder, i, false, &port->data, &err) < 0) {
+        if (holder_listen(service->holder, i, port->udp, &port->data, &err) < 0) {
             str_copy(service->refused, sizeof(service->refused), err.text);
             buf_free(&out);
             return false;

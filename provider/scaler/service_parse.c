@@ -103,7 +103,8 @@ static void parse_ports(struct service *service, const struct json *ports)
         const char *name = json_get_string(p, "name");
         const char *protocol = json_get_string(p, "protocol");
         int64_t number = 0;
-        *port = (struct service_port){.tcp = !protocol || str_eq(protocol, "TCP")};
+        *port = (struct service_port){.tcp = !protocol || str_eq(protocol, "TCP"),
+                                      .udp = str_eq(protocol, "UDP")};
         str_copy(port->name, sizeof(port->name), name ? name : "");
         if (json_get_int(p, "port", &number) && number > 0 && number < 65536)
             port->port = port->target = (uint16_t)number;
@@ -203,11 +204,11 @@ void service_parse(struct service *service, const struct json *object)
         refuse(service, "connections are held for IPv4 Services only");
     if (!str_eq(mode, "metrics") && !str_eq(mode, "activate"))
         refuse(service, "label " SCALER_LABEL " must be metrics or activate");
-    bool tcp = false;
+    bool any = false;
     for (size_t i = 0; i < service->ports_len; i++)
-        tcp = tcp || service->ports[i].tcp;
-    if (!tcp)
-        refuse(service, "the Service has no TCP port");
+        any = any || service->ports[i].tcp || service->ports[i].udp;
+    if (!any)
+        refuse(service, "the Service has no TCP or UDP port");
     service->spec.activate = str_eq(mode, "activate") && !service->refused[0];
 }
 

@@ -28,7 +28,7 @@ struct service_port {
     char target_name[64];
     uint16_t port;   /* of the Service */
     uint16_t target; /* a number, or 0 when it is a name */
-    bool tcp;
+    bool tcp, udp;
     uint16_t data; /* the activator's; 0: none yet */
 };
 

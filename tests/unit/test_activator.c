@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -426,6 +427,53 @@ static void test_clients_leave(void **state)
     expect_echo(b, &b->clients[10]);
 }
 
+/* A UDP Pod on loopback that answers each datagram with itself. */
+static void test_datagrams(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    struct sockaddr_in to = {.sin_family = AF_INET};
+    struct sockaddr_in from;
+    struct sockaddr_in pod = {.sin_family = AF_INET};
+    socklen_t len = sizeof(pod);
+    uint16_t port;
+    char data[64];
+    to.sin_addr.s_addr = pod.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int client = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(server, (const struct sockaddr *)&pod, sizeof(pod)), 0);
+    assert_int_equal(getsockname(server, (struct sockaddr *)&pod, &len), 0);
+    holder_free(b->holder);
+    b->holder = holder_new(b->activator, &ops, b);
+    assert_int_equal(holder_listen(b->holder, 0, true, &port, &err), 0);
+    to.sin_port = htons(port);
+    for (int i = 0; i < 12; i++) { /* four more than are kept */
+        data[0] = (char)('a' + i);
+        assert_int_equal(sendto(client, data, 1, 0, (const struct sockaddr *)&to, sizeof(to)), 1);
+    }
+    wait_held(b, 1); /* one client */
+    b->ready = true;
+    b->pod_port = ntohs(pod.sin_port);
+    holder_release(b->holder);
+    assert_int_equal(holder_held(b->holder), 0);
+    assert_int_equal(holder_relayed(b->holder), 1);
+    for (int i = 0; i < 8; i++) {
+        len = sizeof(from);
+        assert_int_equal(recvfrom(server, data, sizeof(data), 0, (struct sockaddr *)&from, &len),
+                         1);
+        assert_int_equal(data[0], 'a' + i);
+    }
+    assert_int_equal(recv(server, data, sizeof(data), MSG_DONTWAIT), -1);
+    assert_int_equal(sendto(server, "answer", 6, 0, (const struct sockaddr *)&from, len), 6);
+    ssize_t n;
+    while ((n = recv(client, data, sizeof(data), MSG_DONTWAIT)) < 0)
+        (void)uv_run(&b->scaler.loop, UV_RUN_ONCE);
+    assert_int_equal(n, 6);
+    assert_memory_equal(data, "answer", 6);
+    close(server);
+    close(client);
+}
+
 static void one_seed(struct bench *b)
 {
     bool listening = false;
@@ -483,6 +531,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_time_over, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clients_leave, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_datagrams, setup, teardown),
         cmocka_unit_test(test_any_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
