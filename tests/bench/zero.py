@@ -127,6 +127,7 @@ def run_zero(rig, report, wanted):
     if not wanted & {15, 16}:
         return
     say("rows 15, 16: a Service at zero, and after")
+    rig.cluster.kubectl("apply", "-f", os.path.join(ROOT, "manifests", "runtimeclass.yaml"))
     rig.start_agent(real=True)
     scaler = Scaler(rig.cluster, logLevel="info")
     scaler.start()
