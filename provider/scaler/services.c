@@ -347,7 +347,7 @@ static void autoscalers_clear(struct services *services)
     }
 }
 
-/* What was seen before stays in force until the new list is whole. */
+/* Until the new list is whole nothing is decided, and metrics are missing. */
 static void on_autoscalers_relist(void *userdata)
 {
     struct services *services = userdata;
