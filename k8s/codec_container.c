@@ -174,7 +174,6 @@ static uint32_t features(const struct json *container, bool init)
         {"startupProbe", CF_STARTUP_PROBE},   {"lifecycle.postStart", CF_POST_START},
         {"lifecycle.preStop", CF_PRE_STOP},
     };
-    const char *policy = json_get_string(container, "restartPolicy");
     uint32_t bits = 0;
 
     for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++)
@@ -185,10 +184,8 @@ static uint32_t features(const struct json *container, bool init)
         bits |= CF_VOLUME_DEVICES;
     if (codec_true(json_get(container, "securityContext"), "privileged"))
         bits |= CF_PRIVILEGED;
-    if (init && str_eq(policy, "Always") && !codec_array(container, "restartPolicyRules"))
+    if (init && str_eq(json_get_string(container, "restartPolicy"), "Always"))
         bits |= CF_SIDECAR;
-    else if (!str_empty(policy) || codec_array(container, "restartPolicyRules"))
-        bits |= CF_RESTART_POLICY;
     return bits;
 }
 
@@ -201,6 +198,45 @@ static enum pull_policy pull_policy(const struct json *container)
     return str_eq(text, "Never") ? PULL_NEVER : PULL_IF_NOT_PRESENT;
 }
 
+/* False: another action than Restart, or no condition that is known. */
+static bool read_restart_rule(struct arena *arena, const struct json *v, struct restart_rule *rule)
+{
+    const struct json *exit_codes = json_get(v, "exitCodes");
+    const struct json *values = json_get(exit_codes, "values");
+    const char *op = json_get_string(exit_codes, "operator");
+    int32_t *codes;
+
+    if (!str_eq(json_get_string(v, "action"), "Restart") || !json_is_array(values))
+        return false;
+    rule->op = str_eq(op, "NotIn") ? RESTART_NOT_IN : RESTART_IN;
+    codes = arena_array(arena, json_len(values) + 1, sizeof(*codes));
+    for (const struct json *code = json_first(values); code; code = json_next(code)) {
+        int64_t n;
+
+        if (json_int(code, &n) && n >= INT32_MIN && n <= INT32_MAX)
+            codes[rule->codes_len++] = (int32_t)n;
+    }
+    rule->codes = codes;
+    return str_eq(op, "In") || str_eq(op, "NotIn");
+}
+
+static void read_restart(struct arena *arena, const struct json *v, struct container_spec *c)
+{
+    const struct json *rules = codec_array(v, "restartPolicyRules");
+    struct restart_rule *list;
+
+    c->own_restart_policy = !str_empty(json_get_string(v, "restartPolicy"));
+    c->restart_policy = codec_restart_policy(v);
+    if (!rules)
+        return;
+    list = arena_array(arena, json_len(rules), sizeof(*list));
+    for (const struct json *rule = json_first(rules); rule; rule = json_next(rule)) {
+        if (!read_restart_rule(arena, rule, &list[c->restart_rules_len++]))
+            c->features |= CF_RESTART_RULE;
+    }
+    c->restart_rules = list;
+}
+
 static void read_container(struct arena *arena, const struct json *v, bool init,
                            struct container_spec *c)
 {
@@ -211,6 +247,7 @@ static void read_container(struct arena *arena, const struct json *v, bool init,
     c->working_dir = codec_text_opt(arena, v, "workingDir");
     c->pull_policy = pull_policy(v);
     c->features = features(v, init);
+    read_restart(arena, v, c);
     c->stdin_open = codec_true(v, "stdin");
     c->tty = codec_true(v, "tty");
     c->log_fallback =

@@ -146,7 +146,6 @@ static uint32_t features(const struct json *spec)
       arrays[] = {
           {"ephemeralContainers", PF_EPHEMERAL_CONTAINERS},
           {"resourceClaims", PF_RESOURCE_CLAIMS},
-          {"readinessGates", PF_READINESS_GATES},
       };
     const char *os = json_string(json_path(spec, "os.name"));
     uint32_t bits = 0;
@@ -167,9 +166,9 @@ static uint32_t features(const struct json *spec)
     return bits;
 }
 
-static enum restart_policy restart_policy(const struct json *spec)
+enum restart_policy codec_restart_policy(const struct json *object)
 {
-    const char *text = json_get_string(spec, "restartPolicy");
+    const char *text = json_get_string(object, "restartPolicy");
 
     if (str_eq(text, "Never"))
         return RESTART_NEVER;
@@ -214,6 +213,27 @@ static void read_volumes(struct arena *arena, const struct json *array, struct p
     pod->volumes = list;
 }
 
+static void read_gates(struct arena *arena, const struct json *array, const struct json *status,
+                       struct pod_spec *pod)
+{
+    struct readiness_gate *list;
+
+    if (!array)
+        return;
+    list = arena_array(arena, json_len(array), sizeof(*list));
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        struct readiness_gate *gate = &list[pod->readiness_gates_len++];
+        const struct json *c = json_first(json_get(status, "conditions"));
+
+        gate->type = codec_text(arena, v, "conditionType");
+        for (; c; c = json_next(c)) {
+            if (str_eq(json_get_string(c, "type"), gate->type))
+                gate->status = codec_text(arena, c, "status");
+        }
+    }
+    pod->readiness_gates = list;
+}
+
 static void read_scalars(struct arena *arena, const struct json *spec, struct pod_spec *pod)
 {
     int64_t n;
@@ -228,7 +248,7 @@ static void read_scalars(struct arena *arena, const struct json *spec, struct po
     pod->dns_policy = codec_text_opt(arena, spec, "dnsPolicy");
     if (!pod->dns_policy)
         pod->dns_policy = "ClusterFirst";
-    pod->restart_policy = restart_policy(spec);
+    pod->restart_policy = codec_restart_policy(spec);
     pod->grace_s = GRACE_S_DEFAULT;
     if (json_get_int(spec, "terminationGracePeriodSeconds", &n) && n >= 0)
         pod->grace_s = n;
@@ -265,6 +285,7 @@ static void read_spec(struct arena *arena, const struct json *spec, const struct
     pod->init_containers =
         codec_containers(arena, spec, "initContainers", json_get(status, "initContainerStatuses"),
                          &pod->init_containers_len);
+    read_gates(arena, codec_array(spec, "readinessGates"), status, pod);
     read_volumes(arena, codec_array(spec, "volumes"), pod);
     codec_placement(arena, spec, pod);
 }

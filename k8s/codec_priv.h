@@ -17,6 +17,8 @@ const char *const *codec_texts(struct arena *arena, const struct json *object, c
                                size_t *ret_len);
 /* Where the Pod wants to run: nodeSelector, required node affinity, tolerations. */
 void codec_placement(struct arena *arena, const struct json *spec, struct pod_spec *pod);
+/* Of a Pod's spec or a container; Always when absent. */
+enum restart_policy codec_restart_policy(const struct json *object);
 /* Unix ms; 0 when absent or no time. */
 int64_t codec_time(const struct json *object, const char *key);
 /* -1 when absent or no quantity; too large ones become INT64_MAX. */

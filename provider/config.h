@@ -36,7 +36,8 @@ struct config {
     int64_t max_pods;
     char *reserved_cpu; /* quantities */
     char *reserved_memory;
-    char *default_memory; /* of a guest whose Pod names none */
+    char *default_memory;  /* of a guest whose Pod names none */
+    int64_t restart_max_s; /* cap of CrashLoopBackOff */
     int64_t lease_seconds;
     int64_t status_update_ms;
     int64_t status_report_ms;

@@ -20,6 +20,7 @@ struct reconcile *reconcile_new(const struct reconcile_config *config, const str
     r->ops = ops;
     r->world = world;
     r->host_ip = xstrdup(config->host_ip);
+    r->restart_max_ms = config->restart_max_ms;
     r->by_uid = map_new();
     r->by_name = map_new();
     r->owners = map_new();
@@ -75,6 +76,12 @@ void pod_dirty(struct reconcile *r, struct pod *pod)
     r->dirty_tail = &pod->dirty_next;
 }
 
+static void cap_backoff(const struct reconcile *r, struct pod *pod)
+{
+    for (size_t i = 0; i < pod->obs.containers_len; i++)
+        pod->containers[i].restart_max_ms = r->restart_max_ms;
+}
+
 struct pod *pod_insert(struct reconcile *r, struct arena *arena, const struct pod_spec *spec,
                        enum pod_origin origin)
 {
@@ -90,6 +97,7 @@ struct pod *pod_insert(struct reconcile *r, struct arena *arena, const struct po
     pod->containers = xcalloc(len, sizeof(*pod->containers));
     pod->image_names = xcalloc(len, sizeof(*pod->image_names));
     observe_init(&pod->obs, spec, pod->containers, &now);
+    cap_backoff(r, pod);
     map_set(r->by_uid, spec->uid, pod);
     char *key = name_key(spec);
     map_set(r->by_name, key, pod);
@@ -97,7 +105,7 @@ struct pod *pod_insert(struct reconcile *r, struct arena *arena, const struct po
     return pod;
 }
 
-void pod_fit(struct pod *pod, const struct pod_spec *spec)
+void pod_fit(struct reconcile *r, struct pod *pod, const struct pod_spec *spec)
 {
     struct container_observed *old = pod->containers;
     char(*old_names)[POD_IMAGE_NAME_MAX] = pod->image_names;
@@ -118,6 +126,7 @@ void pod_fit(struct pod *pod, const struct pod_spec *spec)
     }
     pod->obs.containers = pod->containers;
     pod->obs.containers_len = len;
+    cap_backoff(r, pod);
     free(old);
     free(old_names);
 }

@@ -56,6 +56,7 @@ struct world_ops {
 
 struct reconcile_config {
     const char *host_ip;
+    uint32_t restart_max_ms; /* see container_observed; 0: the default */
 };
 
 struct reconcile *reconcile_new(const struct reconcile_config *config, const struct world_ops *ops,

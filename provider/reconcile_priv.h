@@ -22,6 +22,7 @@ struct reconcile {
     const struct world_ops *ops;
     void *world;
     char *host_ip;
+    uint32_t restart_max_ms;
     struct map *by_uid;
     struct map *by_name; /* "ns/name": the newest Pod of that name */
     struct pod *dirty_head, **dirty_tail;
@@ -60,7 +61,7 @@ struct pod *pod_insert(struct reconcile *r, struct arena *arena, const struct po
 void pod_free(struct reconcile *r, struct pod *pod);
 /* Before pod->spec becomes spec, and that one's containers may be others than those that a record
  * or a directory told of: what was observed stays with the container's name. */
-void pod_fit(struct pod *pod, const struct pod_spec *spec);
+void pod_fit(struct reconcile *r, struct pod *pod, const struct pod_spec *spec);
 /* Writes the Pod's record; 0 or negative errno. */
 int pod_save(struct reconcile *r, struct pod *pod);
 /* Carries one action out; false when the Pod is no more. */

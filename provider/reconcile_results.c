@@ -27,6 +27,7 @@ int reconcile_restore(struct reconcile *r, const char *uid, const char *data, si
     pod->obs.containers = pod->containers;
     for (size_t i = 0; i < pod->obs.containers_len; i++) {
         pod->containers[i] = record.containers[i];
+        pod->containers[i].restart_max_ms = r->restart_max_ms;
         memcpy(pod->image_names[i], record.image_names[i], POD_IMAGE_NAME_MAX);
     }
     if (record.verdict.reason[0])
@@ -147,7 +148,7 @@ void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_sp
         struct arena *old = pod->arena;
         bool renamed = pod->origin == POD_FROM_STATE;
         if (renamed || pod_containers_len(pod->spec) != pod_containers_len(spec))
-            pod_fit(pod, spec);
+            pod_fit(r, pod, spec);
         pod->arena = arena;
         pod->spec = spec;
         arena_free(old);

@@ -245,7 +245,10 @@ static int make_parts(struct agent *agent, const struct kube_config *kube, struc
         return result;
     machines_init(agent, &agent->world);
     api_init(agent, &agent->world);
-    struct reconcile_config reconcile = {.host_ip = agent->host_ip};
+    struct reconcile_config reconcile = {
+        .host_ip = agent->host_ip,
+        .restart_max_ms = (uint32_t)agent->config.restart_max_s * 1000,
+    };
     agent->reconcile = reconcile_new(&reconcile, &agent->world, agent);
     return 0;
 }

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define BACKOFF_MIN_MS 10000u
-#define BACKOFF_MAX_MS 300000u
 /* A sandbox is tried again sooner than a crash: the kubelet's retry of a failed sync is 10 s. */
 #define NET_RETRY_MIN_MS 1000u
 #define NET_RETRY_MAX_MS 10000u
@@ -29,6 +28,20 @@ static uint64_t doubling(uint64_t first, uint64_t max, uint32_t failures)
 uint64_t backoff_ms(uint32_t failures)
 {
     return doubling(BACKOFF_MIN_MS, BACKOFF_MAX_MS, failures);
+}
+
+static uint64_t crash_max_ms(const struct container_observed *c)
+{
+    return c->restart_max_ms ? c->restart_max_ms : BACKOFF_MAX_MS;
+}
+
+uint64_t crash_backoff_ms(const struct container_observed *c)
+{
+    uint64_t max = crash_max_ms(c);
+
+    if (c->crashes < 2)
+        return 0;
+    return doubling(max < BACKOFF_MIN_MS ? max : BACKOFF_MIN_MS, max, c->crashes - 1);
 }
 
 static void count_up(uint32_t *count)
@@ -226,10 +239,10 @@ static void back_off(struct container_observed *c, const struct now *now)
         c->restart_ms = now->mono_ms;
         return;
     }
-    if (c->exit.finished_ms - c->exit.started_ms >= (int64_t)BACKOFF_RESET_MS)
+    if (c->exit.finished_ms - c->exit.started_ms >= 2 * (int64_t)crash_max_ms(c))
         c->crashes = 0;
     count_up(&c->crashes);
-    c->restart_ms = now->mono_ms + (c->crashes > 1 ? backoff_ms(c->crashes - 1) : 0);
+    c->restart_ms = now->mono_ms + crash_backoff_ms(c);
 }
 
 void observe_exit(struct container_observed *c, const struct container_spec *spec,

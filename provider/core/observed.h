@@ -84,10 +84,11 @@ struct container_observed {
     struct machine_exit last; /* of the one before: lastState.terminated [saved] */
     char start_reason[OBSERVED_REASON_MAX]; /* in MACHINE_FAILED and PREPARE_FAILED: ... */
     char start_error[OBSERVED_TEXT_MAX];
-    bool start_spec_error; /* trying again cannot help unless image or spec change */
-    uint32_t crashes;      /* in a row, for CrashLoopBackOff: 0 means start at once [saved] */
-    uint64_t restart_ms;   /* mono; not before this [saved] */
-    bool ready;            /* as last reported; kept over an agent restart [saved] */
+    bool start_spec_error;   /* trying again cannot help unless image or spec change */
+    uint32_t restart_max_ms; /* cap of the back-off after crashes; 0: BACKOFF_MAX_MS */
+    uint32_t crashes;        /* in a row, for CrashLoopBackOff: 0 means start at once [saved] */
+    uint64_t restart_ms;     /* mono; not before this [saved] */
+    bool ready;              /* as last reported; kept over an agent restart [saved] */
 
     bool stop_sent;            /* a graceful stop was asked of this attempt [saved once ended] */
     bool kill_sent;            /* the hard kill was asked */
@@ -190,6 +191,9 @@ void observe_never_started(struct container_observed *c);
 /* What the API holds as restartCount: ours never falls below it when a record was lost or old. */
 void observe_api_restarts(struct container_observed *c, uint32_t count);
 
+#define BACKOFF_MAX_MS 300000u
 /* Back-off of contract 3.7: 10 s doubling to 300 s. failures >= 1. */
 uint64_t backoff_ms(uint32_t failures);
-#define BACKOFF_RESET_MS 600000u /* ran so long: the next crash counts as the first */
+/* The wait before restart number crashes of a container: the first is at once, then 10 s doubling
+ * to its cap. An attempt that ran for twice the cap forgets the crashes before. */
+uint64_t crash_backoff_ms(const struct container_observed *c);

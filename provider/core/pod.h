@@ -8,6 +8,15 @@
 #include <stdint.h>
 
 enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER };
+/* What a container's restartPolicyRules may do; the first rule that matches decides. */
+enum restart_operator { RESTART_IN, RESTART_NOT_IN };
+
+struct restart_rule {
+    enum restart_operator op;
+    const int32_t *codes;
+    size_t codes_len;
+};
+
 enum pull_policy { PULL_ALWAYS, PULL_IF_NOT_PRESENT, PULL_NEVER };
 enum pod_phase { PHASE_PENDING, PHASE_RUNNING, PHASE_SUCCEEDED, PHASE_FAILED, PHASE_UNKNOWN };
 enum qos_class { QOS_BEST_EFFORT, QOS_BURSTABLE, QOS_GUARANTEED };
@@ -89,7 +98,7 @@ enum container_feature {
     CF_ENV_FROM = 1u << 5,
     CF_VOLUME_DEVICES = 1u << 6,
     CF_PRIVILEGED = 1u << 7,
-    CF_RESTART_POLICY = 1u << 8, /* container-level restartPolicy or restartPolicyRules */
+    CF_RESTART_RULE = 1u << 8, /* a restartPolicyRule that does more than to restart it */
     CF_HUGEPAGES = 1u << 9,
     CF_EXTENDED_RESOURCES = 1u << 10, /* a resource other than cpu, memory, ephemeral-storage */
     CF_RESOURCE_CLAIMS = 1u << 11,
@@ -112,6 +121,10 @@ struct container_spec {
     size_t mounts_len;
     struct resources resources;
     enum pull_policy pull_policy;
+    bool own_restart_policy; /* restart_policy counts instead of the Pod's */
+    enum restart_policy restart_policy;
+    const struct restart_rule *restart_rules;
+    size_t restart_rules_len;
     uint32_t features; /* enum container_feature */
     bool stdin_open;
     bool tty;
@@ -131,7 +144,6 @@ enum pod_feature {
     PF_WINDOWS_OPTIONS = 1u << 8,
     PF_POD_RESOURCES = 1u << 9, /* pod-level spec.resources */
     PF_ACTIVE_DEADLINE = 1u << 10,
-    PF_READINESS_GATES = 1u << 11,
     PF_MIRROR = 1u << 12, /* annotation kubernetes.io/config.mirror: someone else's static Pod */
     PF_STATIC = 1u << 13, /* from a file of this node; never set by what the API says */
 };
@@ -173,6 +185,12 @@ struct taint {
     const char *key;
     const char *value;
     const char *effect;
+};
+
+/* A condition that others write, and that a Pod waits for before it is Ready. */
+struct readiness_gate {
+    const char *type;
+    const char *status; /* as the API has it: "True", "False", ...; NULL: no such condition */
 };
 
 struct volume {
@@ -229,6 +247,8 @@ struct pod_spec {
     size_t containers_len;
     const struct container_spec *init_containers; /* run one after the other, before the others */
     size_t init_containers_len;
+    const struct readiness_gate *readiness_gates;
+    size_t readiness_gates_len;
     const struct volume *volumes;
     size_t volumes_len;
 

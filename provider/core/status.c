@@ -158,7 +158,7 @@ static void set_crash_loop(struct container_status *cs, const struct pod_spec *s
 
     cs->state = STATE_WAITING;
     cs->reason = "CrashLoopBackOff";
-    go_duration(wait, sizeof(wait), backoff_ms(c->crashes - 1));
+    go_duration(wait, sizeof(wait), crash_backoff_ms(c));
     str_fmt(cs->message, sizeof(cs->message),
             "back-off %s restarting failed container=%s pod=%s_%s(%s)", wait, cs->spec->name,
             spec->name, spec->ns, spec->uid);
@@ -309,7 +309,29 @@ static void list_unready(char *dst, size_t size, const char *what, const struct 
     str_fmt(dst + at, size - at, "]");
 }
 
-/* ContainersReady and Ready: the same until readiness gates are honoured. */
+/* Ready beyond ContainersReady: the conditions of others that the Pod waits for. */
+static void check_gates(struct condition_status *cond, const struct pod_spec *spec)
+{
+    for (size_t i = 0; i < spec->readiness_gates_len; i++) {
+        const struct readiness_gate *gate = &spec->readiness_gates[i];
+        size_t at = strlen(cond->message);
+        const char *comma = at ? ", " : "";
+
+        if (gate->status && strcmp(gate->status, "True") == 0)
+            continue;
+        cond->status = false;
+        cond->reason = "ReadinessGatesNotReady";
+        if (!gate->status)
+            str_fmt(cond->message + at, sizeof(cond->message) - at,
+                    "%scorresponding condition of pod readiness gate \"%s\" does not exist.", comma,
+                    gate->type);
+        else
+            str_fmt(cond->message + at, sizeof(cond->message) - at,
+                    "%sthe status of pod readiness gate \"%s\" is not \"True\", but %s", comma,
+                    gate->type, gate->status);
+    }
+}
+
 static void set_ready(struct condition_status *cond, const struct pod_spec *spec,
                       const struct pod_status *status)
 {
@@ -323,6 +345,8 @@ static void set_ready(struct condition_status *cond, const struct pod_spec *spec
         cond->reason = "PodFailed";
     } else if (ready) {
         cond->status = true;
+        if (cond->type == COND_READY)
+            check_gates(cond, spec);
     } else {
         cond->reason = "ContainersNotReady";
         list_unready(cond->message, sizeof(cond->message), "containers with unready status", status,

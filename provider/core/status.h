@@ -27,7 +27,7 @@ struct condition_status {
     bool status;
     int64_t since_ms;
     const char *reason; /* NULL: none */
-    char message[256];  /* "": none */
+    char message[512];  /* "": none */
 };
 
 struct pod_status {

@@ -72,15 +72,31 @@ bool pod_machines_gone(const struct pod_observed *obs)
     return true;
 }
 
+static bool rule_matches(const struct restart_rule *rule, int32_t exit_code)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < rule->codes_len; i++)
+        found = found || rule->codes[i] == exit_code;
+    return found == (rule->op == RESTART_IN);
+}
+
 bool container_will_restart(const struct pod_spec *spec, size_t i, const struct machine_exit *exit)
 {
+    const struct container_spec *c = pod_container(spec, i);
+
     if (spec->deletion_ms != 0)
         return false;
-    switch (spec->restart_policy) {
+    /* Of an init container only failures are repeated: after exit 0 it is the next one's turn. */
+    if (pod_is_init(spec, i) && exit->exit_code == 0)
+        return false;
+    for (size_t r = 0; r < c->restart_rules_len; r++) {
+        if (rule_matches(&c->restart_rules[r], exit->exit_code))
+            return true;
+    }
+    switch (c->own_restart_policy ? c->restart_policy : spec->restart_policy) {
     case RESTART_ALWAYS:
-        /* Of an init container only failures are repeated: after exit 0 it is the next one's turn.
-         */
-        return !pod_is_init(spec, i) || exit->exit_code != 0;
+        return true;
     case RESTART_ON_FAILURE:
         return exit->exit_code != 0;
     case RESTART_NEVER:

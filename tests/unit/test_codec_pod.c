@@ -222,6 +222,54 @@ static void test_full(void **state)
     arena_free(d.arena);
 }
 
+/* Container-level restart policies (Kubernetes 1.35), readiness gates, and the init containers'
+ * restart counts. */
+static void test_restart(void **state)
+{
+    static const char text[] =
+        "{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\"},\"spec\":{"
+        "\"restartPolicy\":"
+        "\"Never\",\"readinessGates\":[{\"conditionType\":\"a.b/c\"},{\"conditionType\":\"d\"},{}],"
+        "\"initContainers\":[{\"name\":\"i\",\"image\":\"x\"},{\"name\":\"s\",\"image\":\"x\","
+        "\"restartPolicy\":\"Always\"}],\"containers\":[{\"name\":\"c\",\"image\":\"x\","
+        "\"restartPolicy\":"
+        "\"OnFailure\",\"restartPolicyRules\":[{\"action\":\"Restart\",\"exitCodes\":{\"operator\":"
+        "\"In\",\"values\":[42,-1,\"x\",4294967296]}},{\"action\":\"Restart\",\"exitCodes\":{"
+        "\"operator\":"
+        "\"NotIn\",\"values\":[]}},{\"action\":\"RestartAllContainers\",\"exitCodes\":{"
+        "\"operator\":"
+        "\"In\",\"values\":[1]}}]}]},\"status\":{\"conditions\":[{\"type\":\"d\",\"status\":"
+        "\"False\"}],"
+        "\"initContainerStatuses\":[{\"name\":\"s\",\"restartCount\":3},{\"name\":\"zz\","
+        "\"restartCount\":9}]}}";
+    const struct container_spec *c;
+    struct decoded d;
+
+    (void)state;
+    assert_int_equal(decode(text, &d, NULL), 0);
+    c = &d.pod->containers[0];
+    assert_true(c->own_restart_policy);
+    assert_int_equal(c->restart_policy, RESTART_ON_FAILURE);
+    assert_int_equal(c->restart_rules_len, 3);
+    assert_int_equal(c->restart_rules[0].op, RESTART_IN);
+    assert_int_equal(c->restart_rules[0].codes_len, 2);
+    assert_int_equal(c->restart_rules[0].codes[0], 42);
+    assert_int_equal(c->restart_rules[0].codes[1], -1);
+    assert_int_equal(c->restart_rules[1].op, RESTART_NOT_IN);
+    assert_int_equal(c->restart_rules[1].codes_len, 0);
+    assert_int_equal(c->features, CF_RESTART_RULE); /* the third has another action */
+    assert_int_equal(d.pod->readiness_gates_len, 3);
+    assert_string_equal(d.pod->readiness_gates[0].type, "a.b/c");
+    assert_null(d.pod->readiness_gates[0].status);
+    assert_string_equal(d.pod->readiness_gates[1].status, "False");
+    assert_string_equal(d.pod->readiness_gates[2].type, "");
+    assert_false(d.pod->init_containers[0].own_restart_policy);
+    assert_int_equal(d.pod->init_containers[0].features, 0);
+    assert_int_equal(d.pod->init_containers[1].features, CF_SIDECAR);
+    assert_int_equal(d.pod->init_containers[1].api_restart_count, 3);
+    arena_free(d.arena);
+}
+
 /* Members put into spec (or, with a leading '.', into the container) and the bits that they set. */
 static void test_features(void **state)
 {
@@ -241,7 +289,7 @@ static void test_features(void **state)
         {"\"hostUsers\":false,", "", "", PF_USER_NAMESPACE, 0},
         {"\"securityContext\":{\"windowsOptions\":{}},", "", "", PF_WINDOWS_OPTIONS, 0},
         {"\"resources\":{\"limits\":{\"cpu\":\"1\"}},", "", "", PF_POD_RESOURCES, 0},
-        {"\"readinessGates\":[{\"conditionType\":\"x\"}],", "", "", PF_READINESS_GATES, 0},
+        {"\"readinessGates\":[{\"conditionType\":\"x\"}],", "", "", 0, 0},
         {"", "", "\"kubernetes.io/config.mirror\":\"h\"", PF_MIRROR, 0},
         {"", ",\"livenessProbe\":{},\"readinessProbe\":{},\"startupProbe\":{}", "", 0,
          CF_LIVENESS_PROBE | CF_READINESS_PROBE | CF_STARTUP_PROBE},
@@ -250,7 +298,8 @@ static void test_features(void **state)
         {"", ",\"envFrom\":[{}],\"volumeDevices\":[{}]", "", 0, CF_ENV_FROM | CF_VOLUME_DEVICES},
         {"", ",\"envFrom\":[],\"securityContext\":{\"privileged\":true}", "", 0, CF_PRIVILEGED},
         {"", ",\"securityContext\":{\"privileged\":false}", "", 0, 0},
-        {"", ",\"restartPolicyRules\":[{}]", "", 0, CF_RESTART_POLICY},
+        {"", ",\"restartPolicyRules\":[{}]", "", 0, CF_RESTART_RULE},
+        {"", ",\"restartPolicy\":\"Never\"", "", 0, 0},
         {"", ",\"resources\":{\"limits\":{\"hugepages-2Mi\":\"2Mi\",\"a.b/gpu\":\"1\"}}", "", 0,
          CF_HUGEPAGES | CF_EXTENDED_RESOURCES},
         {"", ",\"resources\":{\"limits\":{\"hugepages-2Mi\":\"0\",\"a.b/gpu\":\"0\"}}", "", 0, 0},
@@ -410,9 +459,9 @@ static void test_placement(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_minimal),  cmocka_unit_test(test_full),
-        cmocka_unit_test(test_features), cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_unusable), cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_minimal), cmocka_unit_test(test_full),
+        cmocka_unit_test(test_restart), cmocka_unit_test(test_features),
+        cmocka_unit_test(test_hash),    cmocka_unit_test(test_unusable), cmocka_unit_test(test_placement),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,195 @@
+/* Whether a container is started again, and when: the Pod's policy, the container's own policy and
+ * rules (Kubernetes 1.35), and the cap of CrashLoopBackOff (contract 3.3 and 3.7). */
+#include "core_fixture.h"
+
+#include "provider/core/status.h"
+
+#define CODES(...) .codes = (const int32_t[]){__VA_ARGS__}, .codes_len = LEN(((int32_t[]){__VA_ARGS__}))
+
+static const struct restart_rule on_42[] = {{RESTART_IN, CODES(42)}};
+static const struct restart_rule on_1_or_3[] = {{RESTART_IN, CODES(1, 3)}};
+static const struct restart_rule not_on_7[] = {{RESTART_NOT_IN, CODES(7)}};
+static const struct restart_rule two[] = {{RESTART_IN, CODES(5)}, {RESTART_NOT_IN, CODES(0, 6)}};
+static const struct restart_rule on_0[] = {{RESTART_IN, CODES(0)}};
+
+struct row {
+    const char *rule;
+    enum restart_policy pod;
+    bool own; /* the container has a policy of its own: */
+    enum restart_policy container;
+    const struct restart_rule *rules;
+    size_t rules_len;
+    bool init;
+    bool deleted;
+    int32_t exit_code;
+    bool want;
+};
+
+static const struct row rows[] = {
+    {"the Pod's Always", RESTART_ALWAYS, .exit_code = 0, .want = true},
+    {"the Pod's OnFailure, failed", RESTART_ON_FAILURE, .exit_code = 1, .want = true},
+    {"the Pod's OnFailure, done", RESTART_ON_FAILURE, .exit_code = 0},
+    {"the Pod's Never", RESTART_NEVER, .exit_code = 1},
+    {"deleted", RESTART_ALWAYS, .deleted = true, .exit_code = 1},
+    {"the container's own Always", RESTART_NEVER, .own = true, .container = RESTART_ALWAYS,
+     .exit_code = 0, .want = true},
+    {"the container's own OnFailure", RESTART_NEVER, .own = true, .container = RESTART_ON_FAILURE,
+     .exit_code = 2, .want = true},
+    {"the container's own OnFailure, done", RESTART_ALWAYS, .own = true,
+     .container = RESTART_ON_FAILURE, .exit_code = 0},
+    {"the container's own Never", RESTART_ALWAYS, .own = true, .container = RESTART_NEVER,
+     .exit_code = 1},
+    {"In matches", RESTART_NEVER, .own = true, .container = RESTART_NEVER, .rules = on_42,
+     .rules_len = 1, .exit_code = 42, .want = true},
+    {"In does not match: the policy", RESTART_ALWAYS, .own = true, .container = RESTART_NEVER,
+     .rules = on_42, .rules_len = 1, .exit_code = 41},
+    {"In with two codes", RESTART_NEVER, .own = true, .container = RESTART_NEVER,
+     .rules = on_1_or_3, .rules_len = 1, .exit_code = 3, .want = true},
+    {"NotIn matches", RESTART_NEVER, .own = true, .container = RESTART_NEVER, .rules = not_on_7,
+     .rules_len = 1, .exit_code = 0, .want = true},
+    {"NotIn does not match", RESTART_NEVER, .own = true, .container = RESTART_NEVER,
+     .rules = not_on_7, .rules_len = 1, .exit_code = 7},
+    {"the second rule matches", RESTART_NEVER, .own = true, .container = RESTART_NEVER,
+     .rules = two, .rules_len = 2, .exit_code = 1, .want = true},
+    {"neither rule matches", RESTART_NEVER, .own = true, .container = RESTART_NEVER, .rules = two,
+     .rules_len = 2, .exit_code = 6},
+    {"no rule restarts what is deleted", RESTART_NEVER, .own = true, .container = RESTART_NEVER,
+     .rules = on_42, .rules_len = 1, .deleted = true, .exit_code = 42},
+    {"an init container that is done", RESTART_ALWAYS, .init = true, .exit_code = 0},
+    {"an init container that failed", RESTART_ALWAYS, .init = true, .exit_code = 9, .want = true},
+    {"an init container's own Never", RESTART_ALWAYS, .init = true, .own = true,
+     .container = RESTART_NEVER, .exit_code = 9},
+    {"an init container's rule", RESTART_ALWAYS, .init = true, .own = true,
+     .container = RESTART_NEVER, .rules = on_42, .rules_len = 1, .exit_code = 42, .want = true},
+    {"no rule repeats an init container that is done", RESTART_ALWAYS, .init = true, .own = true,
+     .container = RESTART_NEVER, .rules = on_0, .rules_len = 1, .exit_code = 0},
+};
+
+static void restart_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LEN(rows); i++) {
+        const struct row *row = &rows[i];
+        const struct machine_exit exit = {.valid = true, .exit_code = row->exit_code};
+        struct container_spec *c;
+        struct fixture f;
+
+        print_message("%s\n", row->rule);
+        fixture_init(&f);
+        fixture_inits(&f, 1);
+        c = row->init ? &f.inits[0] : &f.container;
+        f.spec.restart_policy = row->pod;
+        f.spec.deletion_ms = row->deleted;
+        c->own_restart_policy = row->own;
+        c->restart_policy = row->container;
+        c->restart_rules = row->rules;
+        c->restart_rules_len = row->rules_len;
+        assert_int_equal(container_will_restart(&f.spec, row->init, &exit), row->want);
+    }
+}
+
+/* Pods of which only the container's own policy goes on: the phase says so. */
+static void phase_with_own_policy(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    f.spec.restart_policy = RESTART_NEVER;
+    f.container.own_restart_policy = true;
+    f.container.restart_rules = on_42;
+    f.container.restart_rules_len = 1;
+    f.container.restart_policy = RESTART_NEVER;
+    fixture_exit(&f, 42, 10);
+    assert_int_equal(pod_phase(&f.spec, &f.obs, NULL), PHASE_RUNNING);
+    assert_false(pod_stopped_for_good(&f.spec, &f.obs));
+    fixture_exit(&f, 1, 10);
+    assert_int_equal(pod_phase(&f.spec, &f.obs, NULL), PHASE_FAILED);
+    assert_true(pod_stopped_for_good(&f.spec, &f.obs));
+}
+
+static void backoff_and_its_cap(void **state)
+{
+    static const struct {
+        uint32_t cap_ms; /* 0: the default */
+        uint64_t want_s[8];
+    } caps[] = {
+        {0, {0, 10, 20, 40, 80, 160, 300, 300}},
+        {300000, {0, 10, 20, 40, 80, 160, 300, 300}},
+        {60000, {0, 10, 20, 40, 60, 60, 60, 60}},
+        {10000, {0, 10, 10, 10, 10, 10, 10, 10}},
+        {3000, {0, 3, 3, 3, 3, 3, 3, 3}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LEN(caps); i++) {
+        struct fixture f;
+
+        fixture_init(&f);
+        f.c.restart_max_ms = caps[i].cap_ms;
+        for (size_t crash = 0; crash < 8; crash++) {
+            fixture_exit(&f, 1, 100);
+            assert_int_equal(f.c.restart_ms - f.now.mono_ms, caps[i].want_s[crash] * 1000);
+        }
+        /* Twice the cap is a long run. */
+        fixture_exit(&f, 1, 2 * (caps[i].cap_ms ? caps[i].cap_ms : 300000) - 1);
+        assert_int_not_equal(f.c.restart_ms, f.now.mono_ms);
+        fixture_exit(&f, 1, 2 * (caps[i].cap_ms ? caps[i].cap_ms : 300000));
+        assert_int_equal(f.c.restart_ms, f.now.mono_ms);
+    }
+}
+
+static void capped_backoff_is_told(void **state)
+{
+    struct pod_status status;
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    f.c.restart_max_ms = 3000;
+    fixture_exit(&f, 1, 100);
+    fixture_exit(&f, 1, 100);
+    pod_status(&f.spec, &f.obs, NULL, "192.0.2.2", &f.now, &status);
+    assert_string_equal(status.containers[0].message,
+                        "back-off 3s restarting failed container=c pod=web_default(u1)");
+}
+
+static void readiness_gates(void **state)
+{
+    static const struct readiness_gate gates[] = {{"a.b/c", NULL}, {"x", "Unknown"}, {"y", "True"}};
+    const char *want = "corresponding condition of pod readiness gate \"a.b/c\" does not exist., "
+                       "the status of pod readiness gate \"x\" is not \"True\", but Unknown";
+    struct pod_status status;
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    f.spec.readiness_gates = gates;
+    f.spec.readiness_gates_len = LEN(gates);
+    pod_status(&f.spec, &f.obs, NULL, "192.0.2.2", &f.now, &status);
+    assert_string_equal(status.conditions[COND_READY].reason, "ContainersNotReady");
+    observe_starting(&f.c, "id");
+    observe_running(&f.c, NOW_UNIX);
+    pod_status(&f.spec, &f.obs, NULL, "192.0.2.2", &f.now, &status);
+    assert_true(status.conditions[COND_CONTAINERS_READY].status);
+    assert_false(status.conditions[COND_READY].status);
+    assert_string_equal(status.conditions[COND_READY].reason, "ReadinessGatesNotReady");
+    assert_string_equal(status.conditions[COND_READY].message, want);
+    f.spec.readiness_gates = &gates[2];
+    f.spec.readiness_gates_len = 1;
+    pod_status(&f.spec, &f.obs, NULL, "192.0.2.2", &f.now, &status);
+    assert_true(status.conditions[COND_READY].status);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(restart_table),
+        cmocka_unit_test(phase_with_own_policy),
+        cmocka_unit_test(backoff_and_its_cap),
+        cmocka_unit_test(capped_backoff_is_told),
+        cmocka_unit_test(readiness_gates),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
