@@ -45,6 +45,13 @@ static void write_terminated(struct json_writer *w, const struct machine_exit *e
     jw_end_object(w);
 }
 
+static const char *exit_message(const struct machine_exit *exit, const char *reported)
+{
+    if (!str_empty(exit->console))
+        return exit->console;
+    return reported[0] ? reported : exit->message;
+}
+
 static void write_state(struct json_writer *w, const struct container_status *c)
 {
     jw_begin_object(w, "state");
@@ -54,7 +61,7 @@ static void write_state(struct json_writer *w, const struct container_status *c)
         jw_end_object(w);
     } else if (c->state == STATE_TERMINATED && c->terminated) {
         write_terminated(w, c->terminated, str_empty(c->reason) ? c->terminated->reason : c->reason,
-                         c->message[0] ? c->message : c->terminated->message);
+                         exit_message(c->terminated, c->message));
     } else {
         jw_begin_object(w, "waiting");
         jw_string_opt(w, "reason", c->reason);
@@ -64,7 +71,7 @@ static void write_state(struct json_writer *w, const struct container_status *c)
     jw_end_object(w);
     jw_begin_object(w, "lastState");
     if (c->last)
-        write_terminated(w, c->last, c->last->reason, c->last->message);
+        write_terminated(w, c->last, c->last->reason, exit_message(c->last, ""));
     jw_end_object(w);
 }
 

@@ -343,6 +343,7 @@ static void on_exit_(void *userdata, const struct instance_end *end)
         .signal = end->exit.signal,
         .started_ms = end->started_ms,
         .finished_ms = end->finished_ms,
+        .console = end->tail,
     };
     str_copy(exit.reason, sizeof(exit.reason),
              end->oom ? "OOMKilled" : (end->exit.reason ? end->exit.reason : ""));

@@ -7,6 +7,7 @@
 #include "provider/core/status.h"
 
 struct arena;
+struct console;
 
 #define POD_VERSION_MAX 24 /* resourceVersion: a decimal 64-bit number today */
 #define POD_IMAGE_NAME_MAX 256
@@ -55,7 +56,8 @@ struct pod {
     bool same_boot;          /* of a restored one: the host was not started anew since */
     enum waiting_told { TOLD_NOTHING, TOLD_PULL_BACKOFF, TOLD_CRASH_BACKOFF } told;
 
-    void *machine; /* the world's own data for this Pod, or NULL */
+    struct console *consoles; /* that exits point to; reconcile_console.c */
+    void *machine;            /* the world's own data for this Pod, or NULL */
 };
 
 /* The container whose machine exists or is being started, 0 when there is none: a Pod has one

@@ -40,6 +40,7 @@ static void release(struct pod *pod)
 {
     arena_free(pod->arena);
     free(pod->refusal);
+    console_free_all(pod);
     free(pod->containers);
     free(pod->image_names);
     free(pod->verdict);

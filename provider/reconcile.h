@@ -112,7 +112,8 @@ void reconcile_running(struct reconcile *r, const char *uid, uint32_t container,
                        int64_t started_unix_ms);
 void reconcile_start_failed(struct reconcile *r, const char *uid, uint32_t container,
                             const char *id, const char *reason, const char *error, bool spec_error);
-/* exit->id says which attempt. */
+/* exit->id says which attempt. exit->console is the whole end of the console, of which what is to
+ * be reported is copied. */
 void reconcile_exited(struct reconcile *r, const char *uid, uint32_t container,
                       const struct machine_exit *exit);
 void reconcile_lost(struct reconcile *r, const char *uid, uint32_t container, const char *id);

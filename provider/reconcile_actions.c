@@ -8,6 +8,16 @@
 #include <errno.h>
 #include <string.h>
 
+/* A restart whose image was not asked for again: the kubelet says each time that it is there. */
+static void tell_present(struct reconcile *r, struct pod *pod, uint32_t index,
+                         const struct container_observed *before)
+{
+    const struct container_spec *c = pod_container(pod->spec, index);
+    if (before->exit.valid && before->running_hash == before->image_hash &&
+        c->pull_policy != PULL_ALWAYS)
+        pod_event(r, pod, (int)index, false, "Pulled", PRESENT, c->image);
+}
+
 static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
 {
     struct container_observed *c = &pod->obs.containers[index];
@@ -36,6 +46,8 @@ static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
         pod_event(r, pod, (int)index, true, "Failed", "Error: %s", text);
         return;
     }
+    console_sweep(pod);
+    tell_present(r, pod, index, &before);
     if (before.id[0])
         r->ops->put_away(r->world, pod, index, before.id);
     pod->told = TOLD_NOTHING;

@@ -18,6 +18,9 @@ struct map;
 #define DELETE_RETRY_MS 2000u /* pause after a failed final DELETE; retried for ever */
 #define REASSERT_MS 5000u     /* pause between two answers to another writer of the same status */
 
+/* The kubelet's words (1.35) for an image that need not be pulled. */
+#define PRESENT "Container image \"%s\" already present on machine and can be accessed by the pod"
+
 struct reconcile {
     const struct world_ops *ops;
     void *world;
@@ -70,6 +73,12 @@ bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action);
 void pod_report(struct reconcile *r, struct pod *pod, const struct now *now);
 void pod_event(struct reconcile *r, struct pod *pod, int container, bool warning,
                const char *reason, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/* reconcile_console.c: a copy of text (CONSOLE_BYTES_MAX at most) that lives as long as an exit of
+ * this Pod points to it; console_sweep, after exits changed, frees the others. */
+const char *console_keep(struct pod *pod, const char *text);
+void console_sweep(struct pod *pod);
+void console_free_all(struct pod *pod);
 
 /* record.c: the text of a record and back. The minimal spec is made in arena. */
 void record_encode(const struct pod *pod, struct buf *out);

@@ -10,6 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The record's is in an arena that goes with the record. */
+static void keep_console(struct pod *pod, struct machine_exit *exit)
+{
+    if (exit->console)
+        exit->console = console_keep(pod, exit->console);
+}
+
 int reconcile_restore(struct reconcile *r, const char *uid, const char *data, size_t len,
                       bool same_boot)
 {
@@ -28,6 +35,8 @@ int reconcile_restore(struct reconcile *r, const char *uid, const char *data, si
     for (size_t i = 0; i < pod->obs.containers_len; i++) {
         pod->containers[i] = record.containers[i];
         pod->containers[i].restart_max_ms = r->restart_max_ms;
+        keep_console(pod, &pod->containers[i].exit);
+        keep_console(pod, &pod->containers[i].last);
         memcpy(pod->image_names[i], record.image_names[i], POD_IMAGE_NAME_MAX);
     }
     if (record.verdict.reason[0])
@@ -241,10 +250,7 @@ void reconcile_pulled(struct reconcile *r, const char *uid, uint32_t container,
                       image, (unsigned long long)result->took_ms,
                       (unsigned long long)result->took_ms, (unsigned long long)result->bytes);
         else
-            pod_event(r, pod, (int)container, false, "Pulled",
-                      "Container image \"%s\" already present on machine and can be accessed by "
-                      "the pod",
-                      image);
+            pod_event(r, pod, (int)container, false, "Pulled", PRESENT, image);
     } else {
         struct now now = r->ops->now(r->world);
         observe_image_failed(c, result->reason, result->error, &now);
@@ -368,7 +374,13 @@ void reconcile_exited(struct reconcile *r, const char *uid, uint32_t container,
     if (!c || (c->machine != MACHINE_RUNNING && c->machine != MACHINE_STARTING))
         return;
     struct now now = r->ops->now(r->world);
-    observe_exit(c, pod_container(pod->spec, container), exit, &now);
+    struct machine_exit end = *exit;
+    const char *console = exit->console ? console_message(pod_container(pod->spec, container), exit,
+                                                          exit->console, pod->obs.containers_len)
+                                        : NULL;
+    end.console = console ? console_keep(pod, console) : NULL;
+    observe_exit(c, pod_container(pod->spec, container), &end, &now);
+    console_sweep(pod);
     if (pod_save(r, pod) == 0)
         r->ops->put_away(r->world, pod, container, c->exit.id);
     pod_dirty(r, pod);

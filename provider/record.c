@@ -24,6 +24,7 @@ static void encode_exit(struct json_writer *w, const char *key, const struct mac
     jw_int(w, "signal", exit->signal);
     jw_string(w, "reason", exit->reason);
     jw_string(w, "message", exit->message);
+    jw_string_opt(w, "console", exit->console);
     jw_int(w, "started", exit->started_ms);
     jw_int(w, "finished", exit->finished_ms);
     jw_string(w, "id", exit->id);
@@ -98,6 +99,7 @@ void record_encode(const struct pod *pod, struct buf *out)
  * not written by an agent, and then nothing of the record is believed. */
 struct reader {
     bool bad;
+    struct arena *arena;
 };
 
 static void get_text(struct reader *r, const struct json *object, const char *key, char *dst,
@@ -139,6 +141,14 @@ static uint64_t get_hash(struct reader *r, const struct json *object, const char
     return hash;
 }
 
+static const char *get_console(struct reader *r, const struct json *object)
+{
+    const struct json *value = json_get(object, "console");
+    const char *text = json_string(value);
+    r->bad = r->bad || (value && (!text || strlen(text) > CONSOLE_BYTES_MAX));
+    return str_empty(text) || r->bad ? NULL : arena_strdup(r->arena, text);
+}
+
 static void decode_exit(struct reader *r, const struct json *object, struct machine_exit *ret)
 {
     if (!object)
@@ -149,6 +159,7 @@ static void decode_exit(struct reader *r, const struct json *object, struct mach
     ret->signal = (int32_t)get_int(r, object, "signal", 0, INT32_MAX);
     get_text(r, object, "reason", ret->reason, sizeof(ret->reason));
     get_text(r, object, "message", ret->message, sizeof(ret->message));
+    ret->console = get_console(r, object);
     ret->started_ms = get_int(r, object, "started", 0, TIME_MAX);
     ret->finished_ms = get_int(r, object, "finished", 0, TIME_MAX);
     get_text(r, object, "id", ret->id, sizeof(ret->id));
@@ -255,7 +266,7 @@ static void decode_containers(struct reader *r, const struct json *array, bool s
 
 static int decode(const struct json *root, bool same_boot, struct arena *arena, struct record *ret)
 {
-    struct reader r = {0};
+    struct reader r = {.arena = arena};
     const struct pod_spec *spec = NULL;
     if (get_int(&r, root, "version", RECORD_VERSION, RECORD_VERSION) == RECORD_VERSION)
         spec = decode_spec(root, arena);

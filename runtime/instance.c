@@ -217,6 +217,7 @@ static void report_end(struct instance *instance, const struct instance_record *
     };
     struct instance_end end = {
         .oom = record->oom,
+        .tail = record->tail,
         .started_ms = record->started_ns / NS_PER_MS,
         .finished_ms = record->finished_ns / NS_PER_MS,
     };

@@ -45,6 +45,7 @@ struct instance_spec {
 struct instance_end {
     struct guest_exit exit;
     bool oom;           /* the machine's cgroup killed it */
+    const char *tail;   /* the console's last SHIM_TAIL_MAX bytes; valid in the callback */
     int64_t started_ms; /* unix */
     int64_t finished_ms;
 };

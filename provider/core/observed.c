@@ -245,6 +245,28 @@ static void back_off(struct container_observed *c, const struct now *now)
     c->restart_ms = now->mono_ms + crash_backoff_ms(c);
 }
 
+const char *console_message(const struct container_spec *spec, const struct machine_exit *exit,
+                            const char *text, size_t count)
+{
+    size_t most = count > 0 ? MESSAGES_BYTES_MAX / count : MESSAGES_BYTES_MAX;
+    size_t len = strlen(text), at, lines = 0;
+
+    while (len > 0 && text[len - 1] == '\n')
+        len--;
+    if (!spec->log_fallback || exit->exit_code == 0 || len == 0)
+        return NULL;
+    if (most > CONSOLE_BYTES_MAX)
+        most = CONSOLE_BYTES_MAX;
+    at = strlen(text) > most ? strlen(text) - most : 0;
+    for (size_t i = len; i > at; i--) {
+        if (text[i - 1] == '\n' && ++lines == CONSOLE_LINES_MAX)
+            return text + i;
+    }
+    while (at < len && ((unsigned char)text[at] & 0xc0) == 0x80)
+        at++; /* never from the middle of a character */
+    return text + at;
+}
+
 void observe_exit(struct container_observed *c, const struct container_spec *spec,
                   const struct machine_exit *exit, const struct now *now)
 {

@@ -60,7 +60,15 @@ struct machine_exit {
     int64_t started_ms; /* unix */
     int64_t finished_ms;
     char id[OBSERVED_ID_MAX];
+    /* The console's last lines, reported instead of message: terminationMessagePolicy
+     * FallbackToLogsOnError. NULL: none. Owned by who made the observation [saved] */
+    const char *console;
 };
+
+/* The limits of the kubelet's FallbackToLogsOnError, and what all containers of a Pod share. */
+#define CONSOLE_LINES_MAX 80
+#define CONSOLE_BYTES_MAX 2048
+#define MESSAGES_BYTES_MAX (12 * 1024)
 
 struct container_observed {
     enum image_state image;
@@ -182,6 +190,11 @@ void observe_start_failed(struct container_observed *c, const char *reason, cons
  * the image again when the policy is Always. An empty reason lets the exit code decide. */
 void observe_exit(struct container_observed *c, const struct container_spec *spec,
                   const struct machine_exit *exit, const struct now *now);
+/* What is reported of text, a console's end, by terminationMessagePolicy: its last lines, as many
+ * as the limits above let one of count containers have; NULL: nothing, it ended well or asks for
+ * none. */
+const char *console_message(const struct container_spec *spec, const struct machine_exit *exit,
+                            const char *text, size_t count);
 /* The machine's whereabouts cannot be told (host reboot, shim vanished): 137. */
 void observe_lost(struct container_observed *c, const struct container_spec *spec,
                   const struct now *now);

@@ -49,12 +49,21 @@ struct census {
     bool restart;     /* a stopped one will run again */
 };
 
+/* It is done, and nothing but that is known of it. */
+static bool init_passed(const struct pod_spec *spec, const struct pod_observed *obs, size_t i)
+{
+    size_t init;
+
+    return pod_is_init(spec, i) && obs->containers[i].machine == MACHINE_NONE &&
+           (!pod_find_init(spec, obs, &init) || i < init);
+}
+
 static void count_init(const struct pod_spec *spec, const struct pod_observed *obs, size_t i,
                        struct census *census)
 {
     const struct container_observed *c = &obs->containers[i];
 
-    if (c->machine == MACHINE_EXITED && c->exit.exit_code == 0)
+    if ((c->machine == MACHINE_EXITED && c->exit.exit_code == 0) || init_passed(spec, obs, i))
         return;
     if (c->machine == MACHINE_EXITED && !restarts(spec, obs, i))
         census->init_failed = true;
@@ -240,15 +249,15 @@ static const struct machine_exit forgotten_init = {
                "initialized, treat it as exited normally",
 };
 
-/* Nothing of container i ever ran, nor will. What comes after an init container that never got
+/* Nothing of it ever ran, nor will. What comes after an init container that never got
  * through goes on waiting, as with the kubelet (its TerminatePod). */
 static void set_never_ran(struct container_status *cs, const struct pod_spec *spec,
-                          const struct pod_observed *obs, size_t i)
+                          const struct pod_observed *obs)
 {
     size_t init;
 
     if (!pod_find_init(spec, obs, &init))
-        set_terminated(cs, pod_is_init(spec, i) ? &forgotten_init : &never_ran);
+        set_terminated(cs, &never_ran);
     else
         set_waiting(cs, creating(spec), "");
 }
@@ -274,7 +283,7 @@ static void container_status(const struct pod_spec *spec, const struct pod_obser
                !container_replaced(c)) {
         set_terminated(cs, &c->exit);
         cs->ready = true;
-    } else if (pod_is_init(spec, i) && c->machine == MACHINE_NONE && !initializing(spec, obs)) {
+    } else if (init_passed(spec, obs, i)) {
         set_terminated(cs, &forgotten_init);
         cs->ready = true;
     } else if (c->machine == MACHINE_STARTING || restarts(spec, obs, i)) {
@@ -288,7 +297,7 @@ static void container_status(const struct pod_spec *spec, const struct pod_obser
     } else if (pod_ending(spec, obs) && !taken_down(spec, obs)) {
         set_not_yet(cs, spec, obs, c, refusal);
     } else {
-        set_never_ran(cs, spec, obs, i);
+        set_never_ran(cs, spec, obs);
     }
 }
 

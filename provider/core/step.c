@@ -125,22 +125,31 @@ static bool is_done(const struct container_observed *c)
     return c->machine == MACHINE_EXITED && !container_replaced(c) && c->exit.exit_code == 0;
 }
 
+static bool has_begun(const struct container_observed *c)
+{
+    return c->machine != MACHINE_NONE || c->exit.valid || c->last.valid;
+}
+
+/* The last one that ever began tells: those before it are done, even if a record of them is lost.
+ */
 bool pod_find_init(const struct pod_spec *spec, const struct pod_observed *obs, size_t *ret)
 {
-    size_t len = pod_common_len(spec, obs);
+    size_t len = pod_common_len(spec, obs), first = spec->containers_len, i;
 
-    for (size_t i = 0; i < len; i++) {
-        const struct container_observed *c = &obs->containers[i];
-
-        if (!pod_is_init(spec, i)) {
-            if (c->machine != MACHINE_NONE || c->exit.valid || c->last.valid)
-                return false;
-        } else if (!is_done(c)) {
-            *ret = i;
-            return true;
-        }
+    for (i = 0; i < len && i < first; i++) {
+        if (has_begun(&obs->containers[i]))
+            return false;
     }
-    return false;
+    if (len <= first)
+        return false;
+    for (i = len; i > first && !has_begun(&obs->containers[i - 1]);)
+        i--;
+    /* i is the one after it. */
+    if (i > first && !is_done(&obs->containers[i - 1]))
+        i--;
+    if (i < len)
+        *ret = i;
+    return i < len;
 }
 
 static bool ended_for_good(const struct pod_spec *spec, const struct pod_observed *obs, size_t i)

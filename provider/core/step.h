@@ -43,8 +43,8 @@ size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
 /* Whether container i, having ended so, is started again (contract 3.3, last paragraph). */
 bool container_will_restart(const struct pod_spec *spec, size_t i, const struct machine_exit *exit);
 
-/* The init container whose turn it is, or that failed for good; false: all are done, or a regular
- * container was started before, after which no init container runs again. */
+/* The init container whose turn it is, or that failed for good; those before it are done. False:
+ * all are, or a regular container was started before, after which no init container runs again. */
 bool pod_find_init(const struct pod_spec *spec, const struct pod_observed *obs, size_t *ret);
 /* Containers that both spec and observation know. */
 size_t pod_common_len(const struct pod_spec *spec, const struct pod_observed *obs);

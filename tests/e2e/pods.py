@@ -4,7 +4,7 @@ import json
 import re
 import secrets
 
-from kube import NotFound
+from kube import NotFound, collection
 
 from harness import NODE_NAME, container_state, pod_ready
 
@@ -50,8 +50,10 @@ class Space:
     def delete(self):
         """Ends all Pods; the namespace itself goes in its own time (the controller waits 5 s before
         it even begins, so the Pods are deleted by us)."""
-        for item in self.kube.list("Deployment", self.ns):
-            self.kube.delete("Deployment", item["metadata"]["name"], self.ns)
+        for kind in ("Deployment", "DaemonSet", "StatefulSet", "Job"):
+            for item in self.kube.list(kind, self.ns):
+                path = f"{collection(kind, self.ns)}/{item['metadata']['name']}"
+                self.kube.call("DELETE", path, {"propagationPolicy": "Background"})
         for pod in self.pods():
             if not pod["metadata"].get("ownerReferences"):
                 with contextlib.suppress(NotFound):

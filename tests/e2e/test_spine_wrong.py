@@ -123,7 +123,8 @@ def test_guest_that_crashes_at_boot(space, neighbour):
 UNSUPPORTED = {
     "second-container": ({"containers": [{"name": "a", "image": "x:1"},
                                          {"name": "b", "image": "y:1"}]}, "containers"),
-    "init-container": ({"initContainers": [{"name": "i", "image": "x:1"}]}, "initContainers"),
+    "sidecar": ({"initContainers": [{"name": "i", "image": "x:1", "restartPolicy": "Always"}]},
+                "initContainers"),
     "host-network": ({"hostNetwork": True}, "hostNetwork"),
     "config-volume": ({"volumes": [{"name": "v", "configMap": {"name": "c"}}]}, "volumes"),
     "probe": ({"container": {"readinessProbe": {"tcpSocket": {"port": 80}}}}, "readinessProbe"),

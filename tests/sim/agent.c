@@ -52,10 +52,16 @@ static void restore_machines(struct sim *sim)
         if (machine->removed)
             continue;
         const char *uid = sim->pods[machine->pod].uid;
-        reconcile_restore_bare(sim->agent, uid, "c", machine->id, machine->attempt);
+        static const char *const names[CONTAINERS_MAX] = {"c", "i1", "i2"};
+        reconcile_restore_bare(sim->agent, uid, names[machine->container], machine->id,
+                               machine->attempt);
         const struct pod *pod = reconcile_find_uid(sim->agent, uid);
-        bool current = str_eq(pod->containers[0].id, machine->id);
-        if (current && pod->containers[0].machine == MACHINE_STARTING) {
+        size_t active = pod_active(pod);
+        bool current = false;
+        for (size_t k = 0; k < pod->obs.containers_len; k++)
+            current = current || str_eq(pod->containers[k].id, machine->id);
+        if (str_eq(pod->containers[active].id, machine->id) &&
+            pod->containers[active].machine == MACHINE_STARTING) {
             host_adopt(sim, machine);
             continue;
         }

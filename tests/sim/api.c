@@ -27,7 +27,11 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
     struct sim_pod *p = &sim->pods[api->index];
     struct arena *arena = arena_new(1024);
     struct pod_spec *spec = arena_alloc(arena, sizeof(*spec));
+    static const int32_t codes[] = {RULE_CODE};
+    static const struct restart_rule rule = {RESTART_IN, codes, 1};
+    static const char *const names[] = {"i1", "i2"};
     struct container_spec *c = arena_alloc(arena, sizeof(*c));
+    struct container_spec *inits = arena_array(arena, INITS_MAX, sizeof(*inits));
     char version[24], image[24];
     str_fmt(version, sizeof(version), "%llu", (unsigned long long)api->version);
     str_fmt(image, sizeof(image), "reg/app:v%u", api->image);
@@ -36,9 +40,21 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
         .name = "c",
         .image = arena_strdup(arena, image),
         .pull_policy = p->pull_policy,
-        .api_restart_count = api->restarts,
+        .api_restart_count = api->restarts[0],
+        .own_restart_policy = p->rule,
+        .restart_policy = RESTART_NEVER,
+        .restart_rules = &rule,
+        .restart_rules_len = p->rule,
         .resources = {-1, -1, -1, -1, -1, -1},
     };
+    for (uint32_t i = 0; i < p->inits; i++)
+        inits[i] = (struct container_spec){
+            .name = names[i],
+            .image = "reg/init:v0",
+            .pull_policy = p->pull_policy,
+            .api_restart_count = api->restarts[1 + i],
+            .resources = {-1, -1, -1, -1, -1, -1},
+        };
     *spec = (struct pod_spec){
         .uid = arena_strdup(arena, p->uid),
         .ns = "default",
@@ -54,6 +70,8 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
         .features = p->features,
         .containers = c,
         .containers_len = 1,
+        .init_containers = inits,
+        .init_containers_len = p->inits,
         .api_phase = api->phase,
         .api_start_ms = api->start_ms,
         .api_scheduled = true,
@@ -172,6 +190,10 @@ struct sim_pod *api_create(struct sim *sim, const char *name)
         .recreate = sim_random(sim, 3) == 0,
     };
     pod->api.finalizer = sim_random(sim, 10) == 0;
+    pod->inits = sim_random(sim, 3) ? 0 : 1 + sim_random(sim, INITS_MAX);
+    pod->rule = pod->restart_policy == RESTART_NEVER && sim_random(sim, 2);
+    if (pod->rule && sim_random(sim, 2))
+        pod->exit_code = RULE_CODE;
     str_fmt(pod->uid, sizeof(pod->uid), "u%u", index);
     str_copy(pod->name, sizeof(pod->name), name);
     sim_trace(sim, "API: %s (%s) is created, policy %d, runs %u ms to exit %d", pod->uid, pod->name,
@@ -275,13 +297,16 @@ static bool patch_is_valid(struct sim *sim, const struct sim_pod *pod, const str
                  pod_phase_to_string(old->phase));
     if (old->start_ms && next->start_ms != old->start_ms)
         sim_fail(sim, "%s: its start time changes", pod->uid);
-    if (next->restarts < old->restarts && !pod->forgiven)
-        sim_fail(sim, "%s: restartCount falls from %u to %u", pod->uid, old->restarts,
-                 next->restarts);
+    for (uint32_t i = 0; i < CONTAINERS_MAX && !pod->forgiven; i++) {
+        if (next->restarts[i] < old->restarts[i])
+            sim_fail(sim, "%s: restartCount %u falls from %u to %u", pod->uid, i, old->restarts[i],
+                     next->restarts[i]);
+        if (old->init_done[i] && !next->init_done[i])
+            sim_fail(sim, "%s: init container %u is done no more", pod->uid, i);
+    }
     if (is_terminal(next->phase) && host_live_machine(sim, old->index))
         sim_fail(sim, "%s: its end is reported while it lives", pod->uid);
-    bool final = pod->restart_policy == RESTART_NEVER ||
-                 (pod->restart_policy == RESTART_ON_FAILURE && old->exit_code == 0);
+    bool final = !sim_will_restart(pod, 0, old->exit_code);
     if (old->terminated && !next->terminated && final) {
         if (!pod->forgiven)
             sim_fail(sim, "%s: back from terminated, which the API refuses", pod->uid);
@@ -305,7 +330,8 @@ static void patch_arrives(struct sim *sim, const struct event *event)
         api->ready_known = event->pod.ready_known;
         api->ready = event->pod.ready;
         api->start_ms = event->pod.start_ms;
-        api->restarts = event->pod.restarts;
+        memcpy(api->restarts, event->pod.restarts, sizeof(api->restarts));
+        memcpy(api->init_done, event->pod.init_done, sizeof(api->init_done));
         api->terminated = event->pod.terminated;
         api->exit_code = event->pod.exit_code;
         memcpy(api->container_id, event->pod.container_id, sizeof(api->container_id));
@@ -335,13 +361,33 @@ static void read_container(struct sim *sim, const struct sim_pod *pod, const str
     if (json_len(state) != 1)
         sim_fail(sim, "%s: %zu states at once", pod->uid, json_len(state));
     if (json_get_int(c, "restartCount", &number))
-        ret->restarts = (uint32_t)number;
+        ret->restarts[0] = (uint32_t)number;
     ret->terminated = terminated != NULL;
     if (terminated && json_get_int(terminated, "exitCode", &number))
         ret->exit_code = (int32_t)number;
     str_copy(ret->container_id, sizeof(ret->container_id), id ? id : "");
     if (json_get(state, "running") && !json_get_string(status, "podIP"))
         sim_fail(sim, "%s: running without an address", pod->uid);
+}
+
+static void read_inits(struct sim *sim, const struct sim_pod *pod, const struct json *status,
+                       struct api_pod *ret)
+{
+    const struct json *c = json_first(json_get(status, "initContainerStatuses"));
+    uint32_t i = 1;
+    for (; c && i < CONTAINERS_MAX; c = json_next(c), i++) {
+        const struct json *state = json_get(c, "state");
+        int64_t number = 0;
+        if (json_len(state) != 1)
+            sim_fail(sim, "%s: %zu states of an init container", pod->uid, json_len(state));
+        if (json_get_int(c, "restartCount", &number))
+            ret->restarts[i] = (uint32_t)number;
+        number = -1;
+        ret->init_done[i] =
+            json_int(json_path(state, "terminated.exitCode"), &number) && number == 0;
+    }
+    if (c || i != 1 + pod->inits)
+        sim_fail(sim, "%s: %u init containers are reported", pod->uid, i - 1);
 }
 
 static bool read_status(struct sim *sim, const struct sim_pod *pod, const struct json *root,
@@ -364,6 +410,7 @@ static bool read_status(struct sim *sim, const struct sim_pod *pod, const struct
         ret->ready = str_eq(json_get_string(cond, "status"), "True");
     }
     read_container(sim, pod, status, ret);
+    read_inits(sim, pod, status, ret);
     return ret->phase != PHASE_UNKNOWN && ret->ready_known && ret->start_ms;
 }
 
@@ -402,11 +449,12 @@ static void check_final_delete(struct sim *sim, const struct sim_pod *pod)
         sim_fail(sim, "%s: deleted before its end was reported", pod->uid);
     if (!host_is_clean(sim, pod))
         sim_fail(sim, "%s: deleted while something of it is on the host", pod->uid);
-    if (pod->ends == 0 || pod->forgiven || pod->evicted)
+    const struct sim_container *c = &pod->containers[0];
+    if (c->ends == 0 || pod->forgiven || pod->evicted)
         return;
-    if (!api->terminated || api->exit_code != pod->last_exit ||
-        (api->phase == PHASE_SUCCEEDED) != (pod->last_exit == 0))
-        sim_fail(sim, "%s: ended with %d, but %s with %d was reported", pod->uid, pod->last_exit,
+    if (!api->terminated || api->exit_code != c->last_exit ||
+        (api->phase == PHASE_SUCCEEDED) != (c->last_exit == 0))
+        sim_fail(sim, "%s: ended with %d, but %s with %d was reported", pod->uid, c->last_exit,
                  pod_phase_to_string(api->phase), api->exit_code);
 }
 

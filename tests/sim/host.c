@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define INIT_RUN_MS 5000 /* an init container always ends */
+
 struct sim_machine *host_machine(struct sim *sim, const char *id)
 {
     for (uint32_t i = 0; i < sim->machines_len; i++) {
@@ -48,7 +50,7 @@ static void pulled(struct sim *sim, const struct event *event)
     struct sim_pod *pod = &sim->pods[event->a];
     bool fails = !sim->calm && (pod->quality == SIM_IMAGE_BAD ||
                                 (pod->quality == SIM_IMAGE_FLAKY && sim_chance(sim, 40)));
-    if (event->b != pod->pull)
+    if (event->b != pod->containers[event->c].pull)
         return;
     struct pull_result result = {
         .result = fails ? -EIO : 0,
@@ -58,25 +60,27 @@ static void pulled(struct sim *sim, const struct event *event)
         .error = "manifest unknown",
         .pulled = true,
     };
-    if (!fails)
+    if (!fails && event->c == 0)
         pod->pulled = (uint32_t)event->n;
     sim_trace(sim, "pulled %s: %s", pod->uid, fails ? "failed" : "good");
-    reconcile_pulled(sim->agent, pod->uid, 0, &result);
+    reconcile_pulled(sim->agent, pod->uid, event->c, &result);
 }
 
 static void op_pull(void *world, struct pod *pod, uint32_t container)
 {
     struct sim *sim = world;
-    (void)container;
     struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
     unsigned version = 0;
     if (!p || !sim_op(sim, "pull", p->uid))
         return;
-    (void)sscanf(pod->spec->containers[0].image, "reg/app:v%u", &version);
-    sim_after(
-        sim, sim_random(sim, sim_chance(sim, 5) ? 60000 : 2000),
-        (struct event){
-            .fn = pulled, .epoch = sim->epoch, .a = p->api.index, .b = ++p->pull, .n = version});
+    (void)sscanf(pod_container(pod->spec, container)->image, "reg/app:v%u", &version);
+    sim_after(sim, sim_random(sim, sim_chance(sim, 5) ? 60000 : 2000),
+              (struct event){.fn = pulled,
+                             .epoch = sim->epoch,
+                             .a = p->api.index,
+                             .b = ++p->containers[container].pull,
+                             .c = container,
+                             .n = version});
 }
 
 /* ---- networks ---- */
@@ -133,20 +137,21 @@ static void exit_told(struct sim *sim, const struct event *event)
 {
     struct sim_machine *machine = &sim->machines[event->a];
     struct sim_pod *pod = &sim->pods[machine->pod];
+    struct sim_container *c = &pod->containers[machine->container];
     if (!machine->held)
         return;
     machine->held = false;
     if (machine->lost) {
         sim_trace(sim, "%s of %s is lost", machine->id, pod->uid);
-        pod->ends += machine->state != SIM_ENDED && !machine->asked;
-        pod->last_exit = 137;
-        reconcile_lost(sim->agent, pod->uid, 0, machine->id);
+        c->ends += machine->state != SIM_ENDED && !machine->asked;
+        c->last_exit = 137;
+        reconcile_lost(sim->agent, pod->uid, machine->container, machine->id);
         return;
     }
     if (machine->state == SIM_FAILED) {
         sim_trace(sim, "%s of %s did not start", machine->id, pod->uid);
-        reconcile_start_failed(sim->agent, pod->uid, 0, machine->id, "RunContainerError",
-                               "the VMM did not start", pod->bad_kernel);
+        reconcile_start_failed(sim->agent, pod->uid, machine->container, machine->id,
+                               "RunContainerError", "the VMM did not start", pod->bad_kernel);
         return;
     }
     struct machine_exit exit = {
@@ -157,7 +162,7 @@ static void exit_told(struct sim *sim, const struct event *event)
     };
     str_copy(exit.id, sizeof(exit.id), machine->id);
     sim_trace(sim, "%s of %s ended with %d", machine->id, pod->uid, machine->exit_code);
-    reconcile_exited(sim->agent, pod->uid, 0, &exit);
+    reconcile_exited(sim->agent, pod->uid, machine->container, &exit);
 }
 
 /* The machine is over; whoever listens learns it a little later. */
@@ -173,7 +178,7 @@ static void tell_end(struct sim *sim, struct sim_machine *machine)
 static void end(struct sim *sim, const struct event *event)
 {
     struct sim_machine *machine = &sim->machines[event->a];
-    struct sim_pod *pod = &sim->pods[machine->pod];
+    struct sim_container *c = &sim->pods[machine->pod].containers[machine->container];
     if (!is_live(machine))
         return;
     struct now now = sim_now(sim);
@@ -181,9 +186,9 @@ static void end(struct sim *sim, const struct event *event)
     machine->finished_ms = now.unix_ms;
     machine->state = SIM_ENDED;
     machine->exit_code = (int32_t)event->n;
-    pod->ends += !machine->asked;
-    pod->last_exit = machine->exit_code;
-    pod->last_asked = machine->asked;
+    c->ends += !machine->asked;
+    c->last_exit = machine->exit_code;
+    c->last_asked = machine->asked;
     tell_end(sim, machine);
 }
 
@@ -205,15 +210,63 @@ static void boot(struct sim *sim, const struct event *event)
     }
     machine->state = SIM_RUNNING;
     machine->started_ms = sim_now(sim).unix_ms;
-    if (pod->run_ms)
+    pod->containers[machine->container].started = true;
+    if (machine->container > 0)
+        end_after(sim, machine, 1 + sim_random(sim, INIT_RUN_MS), sim_chance(sim, 25) ? 1 : 0);
+    else if (pod->run_ms)
         end_after(sim, machine, 1 + sim_random(sim, pod->run_ms), pod->exit_code);
     if (machine->held)
-        reconcile_running(sim->agent, pod->uid, 0, machine->id, machine->started_ms);
+        reconcile_running(sim->agent, pod->uid, machine->container, machine->id,
+                          machine->started_ms);
+}
+
+bool sim_will_restart(const struct sim_pod *pod, uint32_t container, int32_t exit_code)
+{
+    if (container > 0 && exit_code == 0)
+        return false;
+    if (container == 0 && pod->rule && exit_code == RULE_CODE)
+        return true;
+    return pod->restart_policy == RESTART_ALWAYS ||
+           (pod->restart_policy == RESTART_ON_FAILURE && exit_code != 0);
+}
+
+static bool is_done(const struct sim_container *c)
+{
+    return c->started && c->last_exit == 0 && !c->last_asked && c->ends > 0;
+}
+
+/* Init containers come one after the other, and before what stays; none comes back. */
+static void check_order(struct sim *sim, const struct sim_pod *p, uint32_t container)
+{
+    uint32_t end = container == 0 ? p->inits + 1 : container;
+    for (uint32_t i = 1; i < end; i++) {
+        if (!is_done(&p->containers[i]))
+            sim_fail(sim, "%s: container %u is launched before %u is done", p->uid, container, i);
+    }
+    if (container > 0 && p->containers[0].started)
+        sim_fail(sim, "%s: init container %u is launched after the Pod ran", p->uid, container);
+}
+
+/* A next attempt must be a new one, and the policy's will. */
+static void check_attempt(struct sim *sim, const struct sim_pod *p, const struct pod *pod,
+                          uint32_t container)
+{
+    const struct sim_container *c = &p->containers[container];
+    for (uint32_t i = 0; i < sim->machines_len; i++) {
+        const struct sim_machine *machine = &sim->machines[i];
+        if (machine->pod == p->api.index && machine->container == container &&
+            machine->state == SIM_ENDED && machine->attempt == pod->containers[container].attempt)
+            sim_fail(sim, "%s: attempt %u of container %u twice", p->uid, machine->attempt,
+                     container);
+    }
+    if (!c->last_asked && !sim_will_restart(p, container, c->last_exit))
+        sim_fail(sim, "%s: container %u is started again after exit %d", p->uid, container,
+                 c->last_exit);
 }
 
 /* What must be true when the agent starts a machine. */
 static void check_launch(struct sim *sim, const struct sim_pod *p, const struct pod *pod,
-                         const char *id)
+                         uint32_t container, const char *id)
 {
     if (host_live_machine(sim, p->api.index))
         sim_fail(sim, "%s: a second machine", p->uid);
@@ -225,7 +278,7 @@ static void check_launch(struct sim *sim, const struct sim_pod *p, const struct 
         sim_fail(sim, "%s: launched though refused", p->uid);
     if (p->net != SIM_NET_UP)
         sim_fail(sim, "%s: launched without network", p->uid);
-    if (p->image_seen != p->pulled)
+    if (container == 0 && p->image_seen != p->pulled)
         sim_fail(sim, "%s: launched from image %u instead of %u", p->uid, p->pulled, p->image_seen);
     if (!strstr(p->record, id))
         sim_fail(sim, "%s: launched before it was written down", p->uid);
@@ -233,20 +286,11 @@ static void check_launch(struct sim *sim, const struct sim_pod *p, const struct 
         sim_fail(sim, "%s: launched after its end was reported", p->uid);
     if (strstr(p->record, "\"verdict\""))
         sim_fail(sim, "%s: launched after the node ended it", p->uid);
-    if (p->forgiven || p->ends == 0)
+    if (p->forgiven)
         return;
-    for (uint32_t i = 0; i < sim->machines_len; i++) {
-        const struct sim_machine *machine = &sim->machines[i];
-        if (machine->pod == p->api.index && machine->state == SIM_ENDED &&
-            machine->attempt == pod->containers[0].attempt)
-            sim_fail(sim, "%s: attempt %u twice", p->uid, machine->attempt);
-    }
-    if (p->last_asked)
-        return;
-    if (p->restart_policy == RESTART_NEVER)
-        sim_fail(sim, "%s: started again with policy Never", p->uid);
-    if (p->restart_policy == RESTART_ON_FAILURE && p->last_exit == 0)
-        sim_fail(sim, "%s: started again after exit 0 with policy OnFailure", p->uid);
+    check_order(sim, p, container);
+    if (p->containers[container].ends > 0)
+        check_attempt(sim, p, pod, container);
 }
 
 static void prepared(struct sim *sim, const struct event *event)
@@ -254,8 +298,8 @@ static void prepared(struct sim *sim, const struct event *event)
     struct sim_pod *pod = &sim->pods[event->a];
     bool fails = !sim->calm && sim_chance(sim, 30);
     sim_trace(sim, "prepared %s: %s", pod->uid, fails ? "failed" : "good");
-    reconcile_prepared(sim->agent, pod->uid, 0, fails ? -ENOENT : 0, "CreateContainerConfigError",
-                       "configmap \"c\" not found");
+    reconcile_prepared(sim->agent, pod->uid, event->c, fails ? -ENOENT : 0,
+                       "CreateContainerConfigError", "configmap \"c\" not found");
     if (fails && sim_chance(sim, 50))
         reconcile_prepare_again(sim->agent, pod->uid);
 }
@@ -263,14 +307,14 @@ static void prepared(struct sim *sim, const struct event *event)
 static bool op_prepare(void *world, struct pod *pod, uint32_t container)
 {
     struct sim *sim = world;
-    (void)container;
     struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
     if (!p || !sim_op(sim, "prepare", p->uid))
         return false;
     if (sim_chance(sim, 60))
         return true;
-    sim_after(sim, sim_random(sim, 500),
-              (struct event){.fn = prepared, .epoch = sim->epoch, .a = p->api.index});
+    sim_after(
+        sim, sim_random(sim, 500),
+        (struct event){.fn = prepared, .epoch = sim->epoch, .a = p->api.index, .c = container});
     return false;
 }
 
@@ -285,11 +329,10 @@ static void launch_failed(struct sim *sim, const struct event *event)
 static void op_launch(void *world, struct pod *pod, uint32_t container, const char *id)
 {
     struct sim *sim = world;
-    (void)container;
     struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
     if (!p || !sim_op(sim, "launch", p->uid))
         return;
-    check_launch(sim, p, pod, id);
+    check_launch(sim, p, pod, container, id);
     if (sim_chance(sim, 3)) {
         sim_after(sim, 0,
                   (struct event){
@@ -303,7 +346,8 @@ static void op_launch(void *world, struct pod *pod, uint32_t container, const ch
     struct sim_machine *machine = &sim->machines[sim->machines_len++];
     *machine = (struct sim_machine){
         .pod = p->api.index,
-        .attempt = pod->containers[0].attempt,
+        .container = container,
+        .attempt = pod->containers[container].attempt,
         .image = p->pulled,
         .held = true,
     };
@@ -316,7 +360,7 @@ static void adopted(struct sim *sim, const struct event *event)
 {
     struct sim_machine *machine = &sim->machines[event->a];
     if (machine->state == SIM_RUNNING)
-        reconcile_running(sim->agent, sim->pods[machine->pod].uid, 0, machine->id,
+        reconcile_running(sim->agent, sim->pods[machine->pod].uid, machine->container, machine->id,
                           machine->started_ms);
     else if (machine->state != SIM_BOOTING)
         tell_end(sim, machine);
@@ -330,18 +374,17 @@ void host_adopt(struct sim *sim, struct sim_machine *machine)
               (struct event){.fn = adopted, .epoch = sim->epoch, .a = machine_index(sim, machine)});
 }
 
-static struct sim_machine *held_machine(struct sim *sim, const struct pod *pod)
+static struct sim_machine *held_machine(struct sim *sim, const struct pod *pod, uint32_t container)
 {
-    struct sim_machine *machine = host_machine(sim, pod->containers[0].id);
+    struct sim_machine *machine = host_machine(sim, pod->containers[container].id);
     return machine && machine->held ? machine : NULL;
 }
 
 static int op_stop(void *world, struct pod *pod, uint32_t container)
 {
     struct sim *sim = world;
-    (void)container;
     struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
-    struct sim_machine *machine = held_machine(sim, pod);
+    struct sim_machine *machine = held_machine(sim, pod, container);
     if (!p || !sim_op(sim, "stop", p->uid))
         return -EIO;
     if (p->stop == SIM_STOP_NO_CHANNEL || !machine)
@@ -361,8 +404,7 @@ void host_kill(struct sim *sim, struct sim_machine *machine)
 static void op_kill(void *world, struct pod *pod, uint32_t container)
 {
     struct sim *sim = world;
-    (void)container;
-    struct sim_machine *machine = held_machine(sim, pod);
+    struct sim_machine *machine = held_machine(sim, pod, container);
     if (sim_op(sim, "kill", pod->spec->uid) && machine)
         host_kill(sim, machine);
 }
@@ -392,13 +434,15 @@ static void op_clean(void *world, struct pod *pod)
 {
     struct sim *sim = world;
     struct sim_pod *p = sim_pod_of(sim, pod->spec->uid);
-    struct sim_machine *machine = host_machine(sim, pod->containers[0].id);
     if (!p || !sim_op(sim, "clean", p->uid))
         return;
     if (!host_is_clean(sim, p))
         sim_fail(sim, "%s: cleaned while something of it is alive", p->uid);
-    if (machine)
-        machine->removed = true;
+    for (size_t i = 0; i < pod->obs.containers_len; i++) {
+        struct sim_machine *machine = host_machine(sim, pod->containers[i].id);
+        if (machine)
+            machine->removed = true;
+    }
     sim_after(sim, sim_random(sim, 20),
               (struct event){.fn = cleaned, .epoch = sim->epoch, .a = p->api.index});
 }

@@ -15,7 +15,10 @@
 #define MACHINES_MAX 1024
 #define EVENTS_MAX 8192
 #define STEPS_MAX 60000 /* events of one run: more means that something never comes to rest */
-#define RECORD_BYTES 8192
+#define RECORD_BYTES 16384
+#define INITS_MAX 2
+#define CONTAINERS_MAX (1 + INITS_MAX) /* the one that stays is number 0 */
+#define RULE_CODE 42                   /* with which a container is restarted by its own rule */
 #define TEXT_BYTES 256
 
 /* A Pod as the API server holds it: what travels in watch events is a copy. */
@@ -30,8 +33,9 @@ struct api_pod {
     enum pod_phase phase;
     bool ready_known, ready;
     int64_t start_ms;
-    uint32_t restarts;
-    uint32_t image; /* its version: users change it */
+    uint32_t restarts[CONTAINERS_MAX];
+    bool init_done[CONTAINERS_MAX]; /* reported as ended with 0 */
+    uint32_t image;                 /* its version: users change it */
     /* The container's state as last posted. */
     bool terminated;
     int32_t exit_code;
@@ -42,16 +46,27 @@ enum sim_image { SIM_IMAGE_GOOD, SIM_IMAGE_FLAKY, SIM_IMAGE_BAD };
 enum sim_stop { SIM_STOP_OBEYS, SIM_STOP_DEAF, SIM_STOP_NO_CHANNEL };
 enum sim_net { SIM_NET_NONE, SIM_NET_PARTIAL, SIM_NET_UP };
 
+/* Of one container, all that the host holds and what came of it. */
+struct sim_container {
+    uint32_t pull; /* counts pulls: a new one cancels the one before */
+    uint32_t ends; /* machines that ran and ended by themselves */
+    int32_t last_exit;
+    bool last_asked; /* that end was asked for: the policy has no say */
+    bool started;    /* one of its machines ran */
+};
+
 /* A Pod for the whole run, and all that the host holds for it. */
 struct sim_pod {
     char uid[16];
     char name[16];
     struct api_pod api;
     enum restart_policy restart_policy;
+    bool rule;      /* with policy Never: the container restarts after RULE_CODE */
+    uint32_t inits; /* init containers */
+    struct sim_container containers[CONTAINERS_MAX];
     enum pull_policy pull_policy;
     uint32_t features;
     enum sim_image quality;
-    uint32_t pull;   /* counts pulls: a new one cancels the one before */
     uint32_t pulled; /* version of the image that the agent has */
     enum sim_stop stop;
     bool bad_kernel; /* each launch fails, and says that the image is at fault */
@@ -65,10 +80,7 @@ struct sim_pod {
     uint32_t image_seen;       /* by the living agent */
     bool deletion_seen;        /* the living agent has been told */
     bool forgiven; /* its record was destroyed, or its host restarted: history is lost */
-    uint32_t ends; /* machines that ran and ended by themselves */
-    int32_t last_exit;
-    bool last_asked; /* that end was asked for: the policy has no say */
-    bool evicted;    /* the node ended it, whatever it did itself */
+    bool evicted;  /* the node ended it, whatever it did itself */
     bool cleaned;
     uint32_t events;
 };
@@ -78,6 +90,7 @@ enum sim_machine_state { SIM_BOOTING, SIM_RUNNING, SIM_FAILED, SIM_ENDED };
 struct sim_machine {
     char id[OBSERVED_ID_MAX];
     uint32_t pod;
+    uint32_t container;
     uint32_t attempt;
     enum sim_machine_state state;
     uint32_t image;
@@ -99,7 +112,7 @@ struct event {
     uint64_t seq; /* of equals, the first queued comes first */
     event_fn fn;
     uint32_t epoch; /* of the agent; 0: whoever lives */
-    uint32_t a, b;
+    uint32_t a, b, c;
     int64_t n;
     struct api_pod pod;
 };
@@ -183,6 +196,9 @@ void api_force_delete(struct sim *sim, struct sim_pod *pod);
 void api_drop_finalizer(struct sim *sim, struct sim_pod *pod);
 void api_change_image(struct sim *sim, struct sim_pod *pod);
 void api_touch(struct sim *sim, struct sim_pod *pod);
+
+/* What the policy and rules say to such an end of a container. */
+bool sim_will_restart(const struct sim_pod *pod, uint32_t container, int32_t exit_code);
 
 /* story.c: what users and fate do, and what must be true in the end. */
 void story_begin(struct sim *sim);

@@ -147,6 +147,8 @@ static void check_running(struct sim *sim, const struct sim_pod *pod)
                  machine ? "a" : "no");
         return;
     }
+    if (machine->container != 0)
+        sim_fail(sim, "%s: still at init container %u", pod->uid, machine->container);
     if (machine->image != pod->api.image && !pod->forgiven)
         sim_fail(sim, "%s: runs image %u instead of %u", pod->uid, machine->image, pod->api.image);
     str_fmt(id, sizeof(id), "unikernel://%s", machine->id);

@@ -123,6 +123,25 @@ static void only_main_known(struct fixture *f)
     run(f, 0);
 }
 
+/* The same while the second runs, or after it failed: the first must be done. */
+static void only_second_known(struct fixture *f)
+{
+    images(f);
+    run(f, 2);
+}
+
+static void only_second_failed(struct fixture *f)
+{
+    images(f);
+    fixture_exit_of(f, 2, 1, 1000);
+}
+
+static void only_second_done(struct fixture *f)
+{
+    images(f);
+    fixture_exit_of(f, 2, 0, 1000);
+}
+
 static void main_never_launched(struct fixture *f)
 {
     main_starts(f);
@@ -217,6 +236,14 @@ static const struct row rows[] = {
      .phase = PHASE_FAILED, .states = "Error Completed Completed", .ready_inits = "tt"},
     {"what is forgotten is taken for done", only_main_known, .actions = "", .phase = PHASE_RUNNING,
      .states = "running Completed Completed", .ready_inits = "tt"},
+    {"also while the second runs", only_second_known, .actions = "",
+     .states = "PodInitializing Completed running",
+     .incomplete = "containers with incomplete status: [i2]", .ready_inits = "tf"},
+    {"and when it failed", only_second_failed, .actions = "launch/2",
+     .states = "PodInitializing Completed Error",
+     .incomplete = "containers with incomplete status: [i2]", .ready_inits = "tf"},
+    {"and when it is done", only_second_done, .actions = "launch/0",
+     .states = "PodInitializing Completed Completed", .ready_inits = "tt"},
     {"another image waits for the end of the running one", new_init_image, .actions = "",
      .states = "PodInitializing running PodInitializing",
      .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},

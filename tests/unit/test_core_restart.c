@@ -4,7 +4,10 @@
 
 #include "provider/core/status.h"
 
-#define CODES(...) .codes = (const int32_t[]){__VA_ARGS__}, .codes_len = LEN(((int32_t[]){__VA_ARGS__}))
+/* clang-format off */
+#define CODES(...) \
+    .codes = (const int32_t[]){__VA_ARGS__}, .codes_len = LEN(((int32_t[]){__VA_ARGS__}))
+/* clang-format on */
 
 static const struct restart_rule on_42[] = {{RESTART_IN, CODES(42)}};
 static const struct restart_rule on_1_or_3[] = {{RESTART_IN, CODES(1, 3)}};
@@ -114,10 +117,8 @@ static void backoff_and_its_cap(void **state)
         uint32_t cap_ms; /* 0: the default */
         uint64_t want_s[8];
     } caps[] = {
-        {0, {0, 10, 20, 40, 80, 160, 300, 300}},
-        {300000, {0, 10, 20, 40, 80, 160, 300, 300}},
-        {60000, {0, 10, 20, 40, 60, 60, 60, 60}},
-        {10000, {0, 10, 10, 10, 10, 10, 10, 10}},
+        {0, {0, 10, 20, 40, 80, 160, 300, 300}},  {300000, {0, 10, 20, 40, 80, 160, 300, 300}},
+        {60000, {0, 10, 20, 40, 60, 60, 60, 60}}, {10000, {0, 10, 10, 10, 10, 10, 10, 10}},
         {3000, {0, 3, 3, 3, 3, 3, 3, 3}},
     };
 
@@ -184,10 +185,8 @@ static void readiness_gates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(restart_table),
-        cmocka_unit_test(phase_with_own_policy),
-        cmocka_unit_test(backoff_and_its_cap),
-        cmocka_unit_test(capped_backoff_is_told),
+        cmocka_unit_test(restart_table),       cmocka_unit_test(phase_with_own_policy),
+        cmocka_unit_test(backoff_and_its_cap), cmocka_unit_test(capped_backoff_is_told),
         cmocka_unit_test(readiness_gates),
     };
 
