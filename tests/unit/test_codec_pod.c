@@ -459,9 +459,10 @@ static void test_placement(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_minimal), cmocka_unit_test(test_full),
-        cmocka_unit_test(test_restart), cmocka_unit_test(test_features),
-        cmocka_unit_test(test_hash),    cmocka_unit_test(test_unusable), cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_minimal),   cmocka_unit_test(test_full),
+        cmocka_unit_test(test_restart),   cmocka_unit_test(test_features),
+        cmocka_unit_test(test_hash),      cmocka_unit_test(test_unusable),
+        cmocka_unit_test(test_placement),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
