@@ -252,10 +252,8 @@ static void read_scalars(struct arena *arena, const struct json *spec, struct po
     pod->grace_s = GRACE_S_DEFAULT;
     if (json_get_int(spec, "terminationGracePeriodSeconds", &n) && n >= 0)
         pod->grace_s = n;
-    if (json_get_int(spec, "activeDeadlineSeconds", &n) && n > 0) {
+    if (json_get_int(spec, "activeDeadlineSeconds", &n) && n > 0)
         pod->active_deadline_s = n;
-        pod->features |= PF_ACTIVE_DEADLINE;
-    }
     if (json_get_int(spec, "priority", &n) && n >= INT32_MIN && n <= INT32_MAX)
         pod->priority = (int32_t)n;
     if (pod->deletion_ms != 0 && pod->deletion_grace_s < 0)

@@ -227,8 +227,8 @@ void codec_write_status(struct json_writer *w, const struct pod_status *status,
     jw_begin_object(w, "status");
     jw_int(w, "observedGeneration", status->observed_generation);
     jw_string(w, "phase", pod_phase_to_string(status->phase));
-    write_text(w, "reason", status->reason, patch);
-    write_text(w, "message", status->message, patch);
+    write_text(w, "reason", status->reason, patch && !status->keep_reason);
+    write_text(w, "message", status->message, patch && !status->keep_reason);
     write_addresses(w, status, patch);
     if (status->start_ms != 0)
         codec_write_time(w, "startTime", status->start_ms);

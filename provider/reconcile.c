@@ -220,6 +220,9 @@ static bool pod_process(struct reconcile *r, struct pod *pod)
     if (!pod_actionable(r, pod) || !pod_judge(r, pod, &now))
         return true;
     uint64_t held_ms = pod->held ? pod->deadline_ms : DEADLINE_NONE;
+    uint64_t end_ms = pod_check_deadline(r, pod, &now);
+    if (end_ms < held_ms)
+        held_ms = end_ms;
     for (unsigned round = 0; round < STEP_ROUNDS_MAX; round++) {
         struct action actions[ACTIONS_MAX];
         size_t count = pod_step(pod->spec, &pod->obs, pod->refused ? pod->refusal : NULL, &now,

@@ -175,3 +175,18 @@ bool reconcile_end(struct reconcile *r, const char *uid, const struct pod_verdic
     pod_dirty(r, pod);
     return true;
 }
+
+uint64_t pod_check_deadline(struct reconcile *r, struct pod *pod, const struct now *now)
+{
+    static const char message[] = "Pod was active on the node longer than the specified deadline";
+    uint64_t due_ms;
+    if (!pod_past_deadline(pod->spec, &pod->obs, now, &due_ms))
+        return due_ms;
+    int64_t grace_s = pod->spec->grace_s < INT32_MAX ? pod->spec->grace_s : INT32_MAX;
+    struct pod_verdict verdict = {
+        .reason = "DeadlineExceeded", .grace_ms = grace_s * 1000, .since_ms = now->unix_ms};
+    str_copy(verdict.message, sizeof(verdict.message), message);
+    if (reconcile_end(r, pod->spec->uid, &verdict))
+        pod_event(r, pod, -1, false, "DeadlineExceeded", "%s", message);
+    return DEADLINE_NONE;
+}

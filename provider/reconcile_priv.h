@@ -50,6 +50,8 @@ enum admission {
 enum admission pod_admission(struct reconcile *r, struct pod *pod, struct admit_env *env,
                              const struct now *now);
 struct amounts pods_used(const struct reconcile *r);
+/* Ends the Pod when its activeDeadlineSeconds are over; else when that is (mono). */
+uint64_t pod_check_deadline(struct reconcile *r, struct pod *pod, const struct now *now);
 void pod_verdict_set(struct pod *pod, const struct pod_verdict *verdict); /* copies */
 void owners_free(struct reconcile *r);
 /* reconcile_static.c. NULL: none to post to. */

@@ -143,7 +143,6 @@ enum pod_feature {
     PF_USER_NAMESPACE = 1u << 7, /* hostUsers: false */
     PF_WINDOWS_OPTIONS = 1u << 8,
     PF_POD_RESOURCES = 1u << 9, /* pod-level spec.resources */
-    PF_ACTIVE_DEADLINE = 1u << 10,
     PF_MIRROR = 1u << 12, /* annotation kubernetes.io/config.mirror: someone else's static Pod */
     PF_STATIC = 1u << 13, /* from a file of this node; never set by what the API says */
 };

@@ -242,7 +242,6 @@ static const struct rule rules[] = {
      "cannot be set from outside a unikernel: remove it and use absolute paths"},
     {container_bit, "restartPolicyRules", CF_RESTART_RULE,
      "has an action that is not supported on unikernel nodes: only Restart is"},
-    {pod_bit, "activeDeadlineSeconds", PF_ACTIVE_DEADLINE, NOT_YET},
     {pod_bit, "resources", PF_POD_RESOURCES,
      "is not supported on unikernel nodes yet: set the container's resources instead"},
     {pod_bit, "resourceClaims", PF_RESOURCE_CLAIMS,

@@ -458,6 +458,7 @@ void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
         obs->containers[i].ready = ret->containers[i].ready;
     }
     set_conditions(spec, obs, now, ret);
+    ret->keep_reason = api_terminal(spec) && !obs->verdict;
     set_verdict(obs, ret);
 }
 

@@ -105,6 +105,22 @@ bool container_will_restart(const struct pod_spec *spec, size_t i, const struct 
     return false;
 }
 
+bool pod_past_deadline(const struct pod_spec *spec, const struct pod_observed *obs,
+                       const struct now *now, uint64_t *ret_due_ms)
+{
+    int64_t passed_ms = now->unix_ms - obs->start_ms;
+    int64_t deadline_s = spec->active_deadline_s < INT32_MAX ? spec->active_deadline_s : INT32_MAX;
+
+    *ret_due_ms = DEADLINE_NONE;
+    if (deadline_s <= 0 || obs->start_ms == 0)
+        return false;
+    if (passed_ms >= deadline_s * 1000)
+        return true;
+    /* A start in the future is another clock's. */
+    *ret_due_ms = now->mono_ms + (uint64_t)(deadline_s * 1000 - (passed_ms > 0 ? passed_ms : 0));
+    return false;
+}
+
 static bool is_image(const struct container_spec *container, uint64_t hash)
 {
     return hash == 0 || hash == str_hash(container->image, strlen(container->image));

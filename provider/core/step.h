@@ -49,6 +49,11 @@ bool pod_find_init(const struct pod_spec *spec, const struct pod_observed *obs, 
 /* Containers that both spec and observation know. */
 size_t pod_common_len(const struct pod_spec *spec, const struct pod_observed *obs);
 
+/* spec.activeDeadlineSeconds after status.startTime, on the wall clock as the kubelet counts it.
+ * False: not yet, *ret_due_ms (mono) is when; DEADLINE_NONE when the Pod has no deadline. */
+bool pod_past_deadline(const struct pod_spec *spec, const struct pod_observed *obs,
+                       const struct now *now, uint64_t *ret_due_ms);
+
 /* Nothing of this Pod will ever run again and nothing runs: its resources can go (contract 3.3).
  * For a Pod that is not deleted; a deleted one is never started again anyway. */
 bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed *obs);

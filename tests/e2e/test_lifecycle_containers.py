@@ -126,6 +126,21 @@ def test_readiness_gate(space):
     assert condition(pod, "example.org/open")["status"] == "True"
 
 
+def test_active_deadline(space):
+    space.pod("short", activeDeadlineSeconds=3)
+    space.pod("changed")
+    space.ready("changed")
+    space.kube.patch("Pod", "changed", {"spec": {"activeDeadlineSeconds": 1}}, space.ns)
+    for name in ("short", "changed"):
+        pod = space.wait(name, lambda p: p["status"].get("phase") == "Failed")
+        assert pod["status"]["reason"] == "DeadlineExceeded"
+        text = "Pod was active on the node longer than the specified deadline"
+        assert pod["status"]["message"] == text
+        assert space.wait_event(name, "DeadlineExceeded") == text
+        assert container_state(pod, "terminated")
+        assert shown(space, name) == "DeadlineExceeded"
+
+
 def test_termination_message_from_the_console(space):
     fall = {"terminationMessagePolicy": "FallbackToLogsOnError"}
     cases = (("bad", 3, fall), ("good", 0, fall), ("file", 3, {}))

@@ -32,6 +32,7 @@ struct api_pod {
     bool finalizer;
     enum pod_phase phase;
     bool ready_known, ready;
+    bool late; /* reason DeadlineExceeded */
     int64_t start_ms;
     uint32_t restarts[CONTAINERS_MAX];
     bool init_done[CONTAINERS_MAX]; /* reported as ended with 0 */
@@ -61,8 +62,9 @@ struct sim_pod {
     char name[16];
     struct api_pod api;
     enum restart_policy restart_policy;
-    bool rule;      /* with policy Never: the container restarts after RULE_CODE */
-    uint32_t inits; /* init containers */
+    bool rule;          /* with policy Never: the container restarts after RULE_CODE */
+    uint32_t inits;     /* init containers */
+    int64_t deadline_s; /* activeDeadlineSeconds; 0: none */
     struct sim_container containers[CONTAINERS_MAX];
     enum pull_policy pull_policy;
     uint32_t features;

@@ -167,10 +167,13 @@ static void check_survivor(struct sim *sim, const struct sim_pod *pod)
         if (pod->api.phase != PHASE_PENDING && !pod->evicted)
             sim_fail(sim, "%s: refused and %s", pod->uid, pod_phase_to_string(pod->api.phase));
     } else if (is_terminal(pod->api.phase)) {
-        if (pod->restart_policy == RESTART_ALWAYS && !pod->evicted)
+        if (pod->restart_policy == RESTART_ALWAYS && !pod->evicted && !pod->api.late)
             sim_fail(sim, "%s: ended in spite of policy Always", pod->uid);
         if (!host_is_clean(sim, pod))
             sim_fail(sim, "%s: ended, and something of it is on the host", pod->uid);
+    } else if (pod->deadline_s) {
+        sim_fail(sim, "%s: %s long after its deadline", pod->uid,
+                 pod_phase_to_string(pod->api.phase));
     } else {
         check_running(sim, pod);
     }

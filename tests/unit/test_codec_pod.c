@@ -203,7 +203,7 @@ static void test_full(void **state)
     assert_int_equal(d.pod->overhead_memory_bytes, 32 << 20);
     assert_int_equal(d.pod->init_containers_len, 1);
     assert_int_equal(d.pod->init_containers[0].features, CF_SIDECAR);
-    assert_int_equal(d.pod->features, PF_ACTIVE_DEADLINE);
+    assert_int_equal(d.pod->features, 0);
     assert_int_equal(d.pod->volumes_len, 4);
     assert_string_equal(d.pod->volumes[0].type, "hostPath");
     assert_string_equal(d.pod->volumes[1].type, "emptyDir");

@@ -182,12 +182,79 @@ static void readiness_gates(void **state)
     assert_true(status.conditions[COND_READY].status);
 }
 
+static void active_deadline(void **state)
+{
+    static const struct {
+        int64_t deadline_s, started_ago_ms;
+        bool past;
+        int64_t again_in_ms; /* -1: never */
+    } cases[] = {
+        {0, 5000, false, -1},
+        {10, 0, false, 10000},
+        {10, 9999, false, 1},
+        {10, 10000, true, -1},
+        {10, 3600000, true, -1},
+        {1, 1000, true, -1},
+        {10, -60000, false, 10000}, /* the clock was set back */
+        {INT64_MAX, 1000, false, (int64_t)INT32_MAX * 1000 - 1000},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LEN(cases); i++) {
+        struct fixture f;
+        uint64_t due_ms;
+
+        fixture_init(&f);
+        f.spec.active_deadline_s = cases[i].deadline_s;
+        f.obs.start_ms = NOW_UNIX - cases[i].started_ago_ms;
+        assert_int_equal(pod_past_deadline(&f.spec, &f.obs, &f.now, &due_ms), cases[i].past);
+        assert_true(
+            due_ms ==
+            (cases[i].again_in_ms < 0 ? DEADLINE_NONE : NOW_MONO + (uint64_t)cases[i].again_in_ms));
+    }
+}
+
+/* Running until it is ended, then Failed with the kubelet's words, whatever the exit code. */
+static void deadline_exceeded(void **state)
+{
+    static const struct pod_verdict verdict = {.reason = "DeadlineExceeded", .grace_ms = 30000};
+    struct action out[ACTIONS_MAX];
+    struct pod_status status;
+    struct fixture f;
+    uint64_t again_ms;
+
+    (void)state;
+    fixture_init(&f);
+    observe_net_up(&f.obs, "10.88.0.5");
+    observe_starting(&f.c, "id");
+    observe_running(&f.c, NOW_UNIX);
+    f.obs.verdict = &verdict;
+    assert_int_equal(pod_step(&f.spec, &f.obs, NULL, &f.now, out, &again_ms), 1);
+    assert_int_equal(out[0].kind, ACTION_STOP);
+    assert_int_equal(out[0].grace_ms, 30000);
+    assert_int_equal(pod_phase(&f.spec, &f.obs, NULL), PHASE_RUNNING);
+    observe_exit(&f.c, &f.container, &(struct machine_exit){.exit_code = 0}, &f.now);
+    pod_status(&f.spec, &f.obs, NULL, "192.0.2.2", &f.now, &status);
+    assert_int_equal(status.phase, PHASE_FAILED);
+    assert_string_equal(status.reason, "DeadlineExceeded");
+    assert_false(status.keep_reason);
+    /* An agent that has lost the record leaves the API's words alone. */
+    f.obs.verdict = NULL;
+    f.spec.api_phase = PHASE_FAILED;
+    pod_status(&f.spec, &f.obs, NULL, "192.0.2.2", &f.now, &status);
+    assert_null(status.reason);
+    assert_true(status.keep_reason);
+    f.obs.verdict = &verdict;
+    assert_true(pod_stopped_for_good(&f.spec, &f.obs));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(restart_table),       cmocka_unit_test(phase_with_own_policy),
         cmocka_unit_test(backoff_and_its_cap), cmocka_unit_test(capped_backoff_is_told),
-        cmocka_unit_test(readiness_gates),
+        cmocka_unit_test(readiness_gates),     cmocka_unit_test(active_deadline),
+        cmocka_unit_test(deadline_exceeded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
