@@ -35,9 +35,9 @@ struct pod_status {
     const char *reason;                /* NULL: none */
     const char *message;               /* NULL: none */
     const struct pod_verdict *verdict; /* that reason and message come from; NULL: none */
-    bool keep_reason; /* the API's reason and message are of an end that we know nothing of */
-    const char *host_ip;               /* one address, or two with a comma between: hostIPs */
-    const char *pod_ip;                /* likewise; "": none */
+    bool keep_reason;    /* the API's reason and message are of an end that we know nothing of */
+    const char *host_ip; /* one address, or two with a comma between: hostIPs */
+    const char *pod_ip;  /* likewise; "": none */
     int64_t start_ms;
     int64_t observed_generation;
     struct condition_status conditions[_COND_MAX];

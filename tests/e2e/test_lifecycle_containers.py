@@ -1,7 +1,9 @@
 """A Pod's containers as the kubelet lives them: init containers, restart rules, readiness gates,
 termination messages, and what kubectl shows of a Pod that crashes again and again."""
 import json
+import os
 import re
+import signal
 
 from harness import container_state
 
@@ -139,6 +141,24 @@ def test_active_deadline(space):
         assert space.wait_event(name, "DeadlineExceeded") == text
         assert container_state(pod, "terminated")
         assert shown(space, name) == "DeadlineExceeded"
+
+
+def test_machine_that_is_killed_or_lost(space, node):
+    for name in ("killed", "lost"):
+        space.pod(name, restartPolicy="Never")
+    pods = {name: space.ready(name) for name in ("killed", "lost")}
+    vmm = next(pid for pid, line in node.vmms().items()
+               if pods["killed"]["metadata"]["uid"] in line)
+    instance = pods["lost"]["status"]["containerStatuses"][0]["containerID"].split("//")[1]
+    shim = next(pid for pid, line in node.machines().items()
+                if "unikubelet-shim" in line.split()[0] and instance in line)
+    os.kill(vmm, signal.SIGKILL)
+    os.kill(shim, signal.SIGKILL)
+    for name, reason in (("killed", "Error"), ("lost", "ContainerStatusUnknown")):
+        pod = space.wait(name, lambda p: p["status"].get("phase") == "Failed")
+        state = container_state(pod, "terminated")
+        assert (state["exitCode"], state["reason"]) == (137, reason)
+    assert container_state(space.get("killed"), "terminated")["signal"] == 9
 
 
 def test_termination_message_from_the_console(space):

@@ -43,7 +43,7 @@ static void base_status(struct pod_status *s)
 
 static char *member(const struct pod_status *s, const char *name, const char *path)
 {
-    const char *names[] = {name};
+    const char *names[] = {name, name};
     struct buf out = BUF_INIT(65536), text = BUF_INIT(65536);
     struct json *json;
     const struct json *v;
@@ -326,14 +326,53 @@ static void test_node(void **state)
     buf_free(&text);
 }
 
+/* Init containers are a list of their own, and the console's last lines stand for the message. */
+static void test_inits(void **state)
+{
+    static const struct container_spec init = {
+        .name = "i", .image = "reg/i:v1", .resources = {-1, -1, -1, -1, -1, -1}};
+    const struct machine_exit exit = {.valid = true,
+                                      .exit_code = 3,
+                                      .reason = "Error",
+                                      .message = "short",
+                                      .started_ms = T0,
+                                      .finished_ms = T0,
+                                      .id = "i1",
+                                      .console = "two\nlines"};
+    struct pod_status s;
+
+    (void)state;
+    base_status(&s);
+    MEMBER(&s, "initContainerStatuses", "");
+    s.inits_len = 1;
+    s.containers[1] = (struct container_status){.spec = &init,
+                                                .state = STATE_TERMINATED,
+                                                .terminated = &exit,
+                                                .last = &exit,
+                                                .id = "i1",
+                                                .image_digest = ""};
+    char *text = member(&s, "reg/app", "status.initContainerStatuses");
+    assert_non_null(strstr(text, "\"name\":\"i\""));
+    assert_non_null(strstr(text, "\"state\":{\"terminated\":{\"exitCode\":3"));
+    assert_non_null(strstr(text, "\"message\":\"two\\nlines\""));
+    assert_null(strstr(text, "short"));
+    free(text);
+    s.reason = NULL;
+    text = member(&s, "reg/app", "status");
+    assert_non_null(strstr(text, "\"reason\":null,\"message\":null,"));
+    free(text);
+    s.keep_reason = true;
+    text = member(&s, "reg/app", "status");
+    assert_null(strstr(text, "\"Running\",\"reason\":null"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status_waiting),
-        cmocka_unit_test(test_status_running),
-        cmocka_unit_test(test_status_terminated),
-        cmocka_unit_test(test_small_bodies),
-        cmocka_unit_test(test_node),
+        cmocka_unit_test(test_inits),          cmocka_unit_test(test_status_waiting),
+        cmocka_unit_test(test_status_running), cmocka_unit_test(test_status_terminated),
+        cmocka_unit_test(test_small_bodies),   cmocka_unit_test(test_node),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -248,13 +248,54 @@ static void deadline_exceeded(void **state)
     assert_true(pod_stopped_for_good(&f.spec, &f.obs));
 }
 
+/* FallbackToLogsOnError: after a failure, 80 lines or 2048 bytes, 12 KiB for all containers. */
+static void console_messages(void **state)
+{
+    static const struct {
+        const char *text, *want; /* NULL: none */
+        int32_t exit_code;
+        bool off;
+    } cases[] = {
+        {"a\nb\n", "a\nb\n", 1, false}, {"a\nb\n", NULL, 0, false}, {"a\nb\n", NULL, 1, true},
+        {"", NULL, 1, false},           {"\n\n", NULL, 1, false},   {"x", "x", 137, false},
+    };
+    char lines[100 * 4 + 1] = "", bytes[5001];
+    struct machine_exit failed = {.exit_code = 1};
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    for (size_t i = 0; i < LEN(cases); i++) {
+        struct machine_exit exit = {.exit_code = cases[i].exit_code};
+        const char *got;
+
+        f.container.log_fallback = !cases[i].off;
+        got = console_message(&f.container, &exit, cases[i].text, 1);
+        if (!cases[i].want)
+            assert_null(got);
+        else
+            assert_string_equal(got, cases[i].want);
+    }
+    f.container.log_fallback = true;
+    for (int i = 0; i < 100; i++)
+        (void)sprintf(lines + 4 * i, "l%02d\n", i);
+    assert_string_equal(console_message(&f.container, &failed, lines, 1), lines + 4 * 20);
+    memset(bytes, 'x', sizeof(bytes) - 1);
+    bytes[5000] = '\0';
+    assert_int_equal(strlen(console_message(&f.container, &failed, bytes, 1)), 2048);
+    assert_int_equal(strlen(console_message(&f.container, &failed, bytes, 12)), 1024);
+    /* Never the second half of a character. */
+    memcpy(bytes + 5000 - 2049, "\xc3\xa4", 2);
+    assert_int_equal(strlen(console_message(&f.container, &failed, bytes, 1)), 2047);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(restart_table),       cmocka_unit_test(phase_with_own_policy),
         cmocka_unit_test(backoff_and_its_cap), cmocka_unit_test(capped_backoff_is_told),
         cmocka_unit_test(readiness_gates),     cmocka_unit_test(active_deadline),
-        cmocka_unit_test(deadline_exceeded),
+        cmocka_unit_test(deadline_exceeded),   cmocka_unit_test(console_messages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

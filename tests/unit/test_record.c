@@ -197,7 +197,8 @@ static void test_inits(void **state)
     (void)state;
     struct pod *pod = subject_init(&s, &three);
     pod->containers[1].machine = MACHINE_EXITED;
-    pod->containers[1].exit = (struct machine_exit){.valid = true, .reason = "Completed"};
+    pod->containers[1].exit = (struct machine_exit){
+        .valid = true, .reason = "Completed", .console = "last\nwords \"\xc3\xa4\""};
     pod->containers[2].machine = MACHINE_RUNNING;
     pod->containers[2].attempt = 2;
     str_copy(pod->image_names[2], POD_IMAGE_NAME_MAX, "reg/i");
@@ -211,6 +212,8 @@ static void test_inits(void **state)
     assert_int_equal(r.containers[0].machine, MACHINE_NONE);
     assert_int_equal(r.containers[1].machine, MACHINE_EXITED);
     assert_string_equal(r.containers[1].exit.reason, "Completed");
+    assert_string_equal(r.containers[1].exit.console, "last\nwords \"\xc3\xa4\"");
+    assert_null(r.containers[2].exit.console);
     assert_int_equal(r.containers[2].machine, MACHINE_STARTING);
     assert_int_equal(r.containers[2].attempt, 2);
     assert_string_equal(r.image_names[2], "reg/i");
@@ -324,6 +327,7 @@ static void test_refused(void **state)
         RECORD("1", NAMES, "\"imageHash\":\"xyz\","),
         RECORD("1", NAMES, "\"imageHash\":12,"),
         RECORD("1", NAMES, "\"last\":[],"),
+        RECORD("1", NAMES, "\"last\":{\"console\":7},"),
         RECORD("1", NAMES, "\"last\":{\"code\":\"1\"},"),
         /* Absurd numbers. */
         RECORD("1", NAMES, "\"attempt\":-1,"),
