@@ -36,6 +36,8 @@ struct pod {
     struct pod *dirty_next;
     bool dirty;
     uint64_t deadline_ms; /* mono: step again then */
+    uint64_t end_ms;      /* mono: activeDeadlineSeconds are over, as once reckoned ... */
+    int64_t end_of_s;     /* ... from this value of them; 0: not reckoned yet */
 
     enum patch_state patch;
     bool patch_terminal; /* the one under way reports the end of everything */

@@ -169,6 +169,9 @@ bool reconcile_end(struct reconcile *r, const char *uid, const struct pod_verdic
     if (!pod || pod->obs.verdict || pod_ending(pod->spec, &pod->obs) ||
         pod_stopped_for_good(pod->spec, &pod->obs))
         return false;
+    /* Until the API's word on it, a record does not say by which policy it may have ended. */
+    if (pod->origin == POD_FROM_STATE && pod_machines_gone(&pod->obs))
+        return false;
     pod_verdict_set(pod, verdict);
     /* On disk before anything is stopped: another agent must not start it again. */
     (void)pod_save(r, pod);
@@ -180,7 +183,16 @@ uint64_t pod_check_deadline(struct reconcile *r, struct pod *pod, const struct n
 {
     static const char message[] = "Pod was active on the node longer than the specified deadline";
     uint64_t due_ms;
-    if (!pod_past_deadline(pod->spec, &pod->obs, now, &due_ms))
+    bool past = pod_past_deadline(pod->spec, &pod->obs, now, &due_ms);
+    if (pod->end_of_s != pod->spec->active_deadline_s)
+        pod->end_ms = DEADLINE_NONE; /* it was changed */
+    pod->end_of_s = pod->spec->active_deadline_s;
+    /* A wall clock that is set back must not give the Pod hours more. */
+    if (!past && due_ms < pod->end_ms)
+        pod->end_ms = due_ms;
+    if (!past && now->mono_ms < pod->end_ms)
+        return pod->end_ms;
+    if (!past && due_ms == DEADLINE_NONE)
         return due_ms;
     int64_t grace_s = pod->spec->grace_s < INT32_MAX ? pod->spec->grace_s : INT32_MAX;
     struct pod_verdict verdict = {
