@@ -277,8 +277,11 @@ static void console_messages(void **state)
             assert_string_equal(got, cases[i].want);
     }
     f.container.log_fallback = true;
-    for (int i = 0; i < 100; i++)
-        (void)sprintf(lines + 4 * i, "l%02d\n", i);
+    for (int i = 0; i < 100; i++) {
+        const char line[] = {'l', (char)('0' + i / 10), (char)('0' + i % 10), '\n', '\0'};
+
+        memcpy(lines + 4 * i, line, sizeof(line));
+    }
     assert_string_equal(console_message(&f.container, &failed, lines, 1), lines + 4 * 20);
     memset(bytes, 'x', sizeof(bytes) - 1);
     bytes[5000] = '\0';
