@@ -48,14 +48,10 @@ read -r good bad < <(printf '%s\n' "$rules" |
     sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
 step rules $((${good:-0} + ${bad:-1})) "${bad:-1}"
 
-bad=0
-for file in "${all[@]}"; do
-    clang-format --dry-run -Werror "$file" >/dev/null 2>&1 && continue
-    clang-format --dry-run "$file" 2>&1 | sed -n 's/: warning: .*/: not as clang-format writes it/p' |
-        head -1
-    bad=$((bad + 1))
-done
-step clang-format "${#all[@]}" "$bad"
+findings=$(clang-format --dry-run "${all[@]}" 2>&1 |
+    sed -n 's/: warning: .*/: not as clang-format writes it/p' | sort -t: -k1,1 -u)
+[ -z "$findings" ] || printf '%s\n' "$findings"
+step clang-format "${#all[@]}" "$(printf '%s' "$findings" | grep -c .)"
 
 # cppcheck sees no macro of a library, and what it cannot see it does not judge.
 mkdir -p "$objects/cppcheck" # what did not change is not judged again
