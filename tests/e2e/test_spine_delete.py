@@ -23,6 +23,7 @@ def test_graceful_delete_asks_a_guest_that_can_hear(space, node):
     space.http(pod, seconds=60)
     follow = space.cluster.popen(["kubectl", "-n", space.ns, "logs", "-f", "polite"], stdout=-1,
                                  text=True)
+    assert follow.stdout.readline()  # it follows: the Pod is there until the guest has ended
     space.delete_pod("polite")
     text, _ = follow.communicate(timeout=60)
     assert "power button" in text
