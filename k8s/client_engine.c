@@ -295,6 +295,11 @@ struct engine *engine_new(struct uv_loop_s *loop)
     return e;
 }
 
+void engine_unlimited(struct engine *e)
+{
+    (void)curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L);
+}
+
 static void engine_teardown(struct engine *e)
 {
     if (e->closing)

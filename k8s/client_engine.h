@@ -48,6 +48,8 @@ struct transfer {
 
 /* Never fails but for want of memory or descriptors: NULL then. */
 struct engine *engine_new(struct uv_loop_s *loop);
+/* For transfers that each open a connection of their own: no limit to those of one host. */
+void engine_unlimited(struct engine *engine);
 /* Takes no new transfers and goes away with its last one. */
 void engine_retire(struct engine *engine);
 /* When the last byte arrived on any connection, mono ms. */

@@ -50,6 +50,18 @@ enum prepare_state {
     PREPARE_FAILED, /* start_reason and start_error say why; retry at prepare_retry_ms */
 };
 
+/* Of a probe, as far as its thresholds let it count. */
+enum probe_result { PROBE_UNKNOWN, PROBE_SUCCESS, PROBE_FAILURE };
+
+enum hook_state {
+    HOOK_NONE, /* not begun */
+    HOOK_RUNNING,
+    HOOK_DONE, /* or failed */
+};
+
+/* Why an attempt is being ended that is neither deleted nor replaced: its end counts as a crash. */
+enum doom { DOOM_NONE, DOOM_LIVENESS, DOOM_STARTUP, DOOM_POST_START };
+
 /* The end of an attempt: Kubernetes' ContainerStateTerminated. */
 struct machine_exit {
     bool valid;
@@ -98,9 +110,14 @@ struct container_observed {
     uint64_t restart_ms;     /* mono; not before this [saved] */
     bool ready;              /* as last reported; kept over an agent restart [saved] */
 
+    enum probe_result probes[_PROBE_MAX]; /* of the current attempt [saved] */
+    enum hook_state post_start;           /* [saved] */
+    enum hook_state pre_stop;
+    enum doom doom; /* [saved once ended] */
+
     bool stop_sent;            /* a graceful stop was asked of this attempt [saved once ended] */
     bool kill_sent;            /* the hard kill was asked */
-    uint64_t stop_deadline_ms; /* mono; when stop_sent */
+    uint64_t stop_deadline_ms; /* mono; when stop_sent, or pre_stop was begun */
 };
 
 /* The node's own end of a Pod: not let in, evicted, shut down with the host. Its phase is Failed

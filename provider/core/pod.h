@@ -3,9 +3,7 @@
  * decoding. A new version of the object becomes a new pod_spec. No I/O, no allocation here. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "provider/core/handler.h"
 
 enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER };
 /* What a container's restartPolicyRules may do; the first rule that matches decides. */
@@ -120,6 +118,9 @@ struct container_spec {
     const struct volume_mount *mounts;
     size_t mounts_len;
     struct resources resources;
+    const struct probe_spec *probes[_PROBE_MAX]; /* NULL: none */
+    const struct handler *post_start;            /* NULL: none, or one that does nothing */
+    const struct handler *pre_stop;
     enum pull_policy pull_policy;
     bool own_restart_policy; /* restart_policy counts instead of the Pod's */
     enum restart_policy restart_policy;

@@ -241,7 +241,7 @@ static inline void fake_listen(struct fake *fake, int port)
     (void)uv_tcp_init(&fake->loop, &fake->listener);
     fake->listener.data = fake;
     assert_int_equal(uv_tcp_bind(&fake->listener, (struct sockaddr *)&addr, 0), 0);
-    assert_int_equal(uv_listen((uv_stream_t *)&fake->listener, 64, fake_accept), 0);
+    assert_int_equal(uv_listen((uv_stream_t *)&fake->listener, 1024, fake_accept), 0);
     (void)uv_tcp_getsockname(&fake->listener, (struct sockaddr *)&addr, &len);
     fake->port = ntohs(addr.sin_port);
     (void)str_fmt(fake->url, sizeof(fake->url), "http://127.0.0.1:%d", fake->port);
