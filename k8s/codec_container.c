@@ -166,18 +166,8 @@ static void read_resources(const struct json *resources, struct container_spec *
 
 static uint32_t features(const struct json *container, bool init)
 {
-    static const struct {
-        const char *path;
-        uint32_t bit;
-    } objects[] = {
-        {"livenessProbe", CF_LIVENESS_PROBE}, {"readinessProbe", CF_READINESS_PROBE},
-        {"startupProbe", CF_STARTUP_PROBE},   {"lifecycle.postStart", CF_POST_START},
-        {"lifecycle.preStop", CF_PRE_STOP},
-    };
     uint32_t bits = 0;
 
-    for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++)
-        bits |= json_is_object(json_path(container, objects[i].path)) ? objects[i].bit : 0;
     if (codec_array(container, "envFrom"))
         bits |= CF_ENV_FROM;
     if (codec_array(container, "volumeDevices"))
@@ -187,6 +177,42 @@ static uint32_t features(const struct json *container, bool init)
     if (init && str_eq(json_get_string(container, "restartPolicy"), "Always"))
         bits |= CF_SIDECAR;
     return bits;
+}
+
+/* tcpSocket is accepted for hooks and does nothing (contract 3.7). */
+static const struct handler *read_hook(struct arena *arena, const struct json *v, const char *path,
+                                       uint32_t bit, struct container_spec *c)
+{
+    const struct handler *hook = codec_hook(arena, v, path);
+
+    if (!hook || hook->kind == HANDLER_TCP)
+        return NULL;
+    if (hook->kind != HANDLER_HTTP && hook->kind != HANDLER_SLEEP)
+        c->features |= bit;
+    return hook;
+}
+
+static void read_handlers(struct arena *arena, const struct json *v, struct container_spec *c)
+{
+    static const struct {
+        const char *key;
+        uint32_t bit;
+    } probes[_PROBE_MAX] = {
+        [PROBE_STARTUP] = {"startupProbe", CF_STARTUP_PROBE},
+        [PROBE_LIVENESS] = {"livenessProbe", CF_LIVENESS_PROBE},
+        [PROBE_READINESS] = {"readinessProbe", CF_READINESS_PROBE},
+    };
+
+    for (int i = 0; i < _PROBE_MAX; i++) {
+        const struct probe_spec *probe = codec_probe(arena, v, probes[i].key);
+        enum handler_kind kind = probe ? probe->handler.kind : HANDLER_TCP;
+
+        c->probes[i] = probe;
+        if (kind != HANDLER_HTTP && kind != HANDLER_TCP && kind != HANDLER_GRPC)
+            c->features |= probes[i].bit;
+    }
+    c->post_start = read_hook(arena, v, "lifecycle.postStart", CF_POST_START, c);
+    c->pre_stop = read_hook(arena, v, "lifecycle.preStop", CF_PRE_STOP, c);
 }
 
 static enum pull_policy pull_policy(const struct json *container)
@@ -248,6 +274,7 @@ static void read_container(struct arena *arena, const struct json *v, bool init,
     c->pull_policy = pull_policy(v);
     c->features = features(v, init);
     read_restart(arena, v, c);
+    read_handlers(arena, v, c);
     c->stdin_open = codec_true(v, "stdin");
     c->tty = codec_true(v, "tty");
     c->log_fallback =

@@ -28,6 +28,12 @@ const struct container_spec *codec_containers(struct arena *arena, const struct 
                                               const char *key, const struct json *statuses,
                                               size_t *ret_len);
 
+/* codec_probe.c: NULL when there is none. key of a hook is a path. */
+const struct probe_spec *codec_probe(struct arena *arena, const struct json *container,
+                                     const char *key);
+const struct handler *codec_hook(struct arena *arena, const struct json *container,
+                                 const char *key);
+
 /* A metav1.Time member. */
 void codec_write_time(struct json_writer *w, const char *key, int64_t unix_ms);
 /* The members "status" and "resources" of a Pod and of a container. patch: as a strategic merge

@@ -34,6 +34,7 @@ struct probe_answer {
     enum probe_outcome outcome;
     bool unheard;       /* nobody took the connection */
     bool plain_http;    /* asked for TLS, the other side speaks HTTP */
+    int status;         /* HTTP, of the last answer; 0: none */
     const char *result; /* of PROBE_ERROR: "failure" or "unknown", as events name it */
     const char *text;   /* never NULL; on a failure, an error or a warning a sentence */
     uint64_t took_ns;   /* on the wire */

@@ -81,8 +81,12 @@ void probe_http_prepare(struct probe_call *call, const struct handler *handler)
 static void finish(struct probe_call *call, enum probe_outcome outcome, CURLcode code,
                    const char *text)
 {
+    long status = 0;
+
+    (void)curl_easy_getinfo(call->transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     struct probe_answer answer = {
         .outcome = outcome,
+        .status = (int)status,
         .unheard = code != CURLE_OK && probe_unheard(call, code),
         .plain_http = call->tls && code == CURLE_SSL_CONNECT_ERROR &&
                       strstr(call->transfer->error, "wrong version number") != NULL,

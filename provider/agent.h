@@ -20,6 +20,7 @@ struct image_store;
 struct map;
 struct network;
 struct node;
+struct prober;
 struct server;
 struct server_request;
 struct shutdown;
@@ -66,6 +67,7 @@ struct agent {
 
     struct world_ops world;
     struct reconcile *reconcile;
+    struct prober *prober; /* probes and hooks of Pods; see probing.h */
     struct node *node;
     struct static_pods *static_pods;
     struct server *server;

@@ -8,6 +8,7 @@
 #include "provider/endpoints_priv.h"
 #include "provider/host.h"
 #include "provider/machines.h"
+#include "provider/probing.h"
 #include "provider/usage.h"
 #include "runtime/network.h"
 
@@ -351,15 +352,9 @@ static void write_cadvisor(struct endpoints *endpoints, struct buf *out)
 
 /* ---- /metrics/probes ---- */
 
-/* Pods with probes are refused (provider/core/refuse.h): there is nothing to count yet. */
 static void write_probes(struct endpoints *endpoints, struct buf *out)
 {
-    (void)endpoints;
-    prom_family(out, "prober_probe_total", PROM_COUNTER,
-                "Cumulative number of a liveness, readiness or startup probe for a container by "
-                "result");
-    prom_family(out, "prober_probe_duration_seconds", PROM_HISTOGRAM,
-                "Duration in seconds for a probe response");
+    probing_write(endpoints->agent, out);
 }
 
 void handle_metrics(struct endpoints *endpoints, struct server_request *request,

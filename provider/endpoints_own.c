@@ -8,6 +8,7 @@
 #include "k8s/prometheus.h"
 #include "provider/endpoints_priv.h"
 #include "provider/node.h"
+#include "provider/probing.h"
 
 #include <dirent.h>
 #include <unistd.h>
@@ -217,6 +218,7 @@ void write_own_metrics(struct endpoints *endpoints, struct buf *out)
     write_pods(endpoints, out);
     write_machines(&endpoints->metrics, out);
     write_operations(&endpoints->metrics, out);
+    probing_write_own(agent, out);
     write_client(endpoints, out);
     write_process(&endpoints->metrics, out);
 }

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "provider/metrics.h"
+#include "provider/prober.h"
 #include "provider/wants.h"
 #include "runtime/statedir.h"
 #include "runtime/stats.h"
@@ -469,6 +470,7 @@ static void world_forget(void *world, struct pod *pod)
     struct agent *agent = world;
     if ((pod->spec->features & PF_STATIC) && agent->static_pods)
         static_pods_forgot(agent->static_pods, pod->spec->uid);
+    prober_forget(agent->prober, pod->spec->uid);
     if (!m)
         return;
     if (m->pull)

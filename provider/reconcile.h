@@ -26,6 +26,10 @@ struct world_ops {
     /* Asks the guest to end by its own channel; -ENOTSUP when it has none. */
     int (*stop)(void *world, struct pod *pod, uint32_t container);
     void (*kill)(void *world, struct pod *pod, uint32_t container);
+    /* Runs a lifecycle hook of the current attempt; reconcile_hooked follows. */
+    void (*hook)(void *world, struct pod *pod, uint32_t container, enum hook_type type);
+    /* The Pod was stepped: probing begins, goes on or ends as its state now says. */
+    void (*look)(void *world, struct pod *pod);
     /* An attempt ended and its end is saved: put its remains away. */
     void (*put_away)(void *world, struct pod *pod, uint32_t container, const char *id);
     /* Directories, logs, cgroup: everything but network and state record. */
@@ -117,6 +121,11 @@ void reconcile_start_failed(struct reconcile *r, const char *uid, uint32_t conta
 void reconcile_exited(struct reconcile *r, const char *uid, uint32_t container,
                       const struct machine_exit *exit);
 void reconcile_lost(struct reconcile *r, const char *uid, uint32_t container, const char *id);
+/* A probe's thresholds were passed. */
+void reconcile_probed(struct reconcile *r, const char *uid, const char *id, enum probe_type type,
+                      enum probe_result result);
+void reconcile_hooked(struct reconcile *r, const char *uid, const char *id, enum hook_type type,
+                      bool failed);
 void reconcile_cleaned(struct reconcile *r, const char *uid, int result);
 /* http 0: no answer. version: resourceVersion of the answer, or "". */
 void reconcile_patched(struct reconcile *r, const char *uid, int http, const char *version,

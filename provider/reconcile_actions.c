@@ -58,20 +58,53 @@ static void tell_killing(struct reconcile *r, struct pod *pod, uint32_t index)
 {
     const struct container_observed *c = &pod->obs.containers[index];
     const struct container_spec *spec = pod_container(pod->spec, index);
-    if (c->stop_sent || c->kill_sent || pod->obs.gone)
+    enum doom doom = container_doom(spec, c);
+    const char *after = pod->spec->restart_policy == RESTART_NEVER ? "" : ", will be restarted";
+    if (c->stop_sent || c->kill_sent || c->pre_stop != HOOK_NONE || pod->obs.gone)
         return;
-    if (!pod->spec->deletion_ms && container_changed(spec, c))
+    if (!pod->spec->deletion_ms && doom == DOOM_POST_START)
+        pod_event(r, pod, (int)index, false, "Killing", "FailedPostStartHook");
+    else if (!pod->spec->deletion_ms && doom != DOOM_NONE)
+        pod_event(r, pod, (int)index, false, "Killing", "Container %s failed %s probe%s",
+                  spec->name, doom == DOOM_LIVENESS ? "liveness" : "startup", after);
+    else if (!pod->spec->deletion_ms && container_changed(spec, c))
         pod_event(r, pod, (int)index, false, "Killing",
                   "Container %s definition changed, will be restarted", spec->name);
     else
         pod_event(r, pod, (int)index, false, "Killing", "Stopping container %s", spec->name);
 }
 
+/* The first that is done about its end: what made us do it is noted. */
+static void begin_end(struct reconcile *r, struct pod *pod, uint32_t index)
+{
+    struct container_observed *c = &pod->obs.containers[index];
+    tell_killing(r, pod, index);
+    if (!pod_ending(pod->spec, &pod->obs) && !c->stop_sent && !c->kill_sent)
+        c->doom = container_doom(pod_container(pod->spec, index), c);
+}
+
+static void act_hook(struct reconcile *r, struct pod *pod, const struct action *action)
+{
+    struct container_observed *c = &pod->obs.containers[action->container];
+    struct now now = r->ops->now(r->world);
+    if (action->kind == ACTION_POST_START) {
+        c->post_start = HOOK_RUNNING;
+        r->ops->hook(r->world, pod, action->container, HOOK_POST_START);
+        return;
+    }
+    begin_end(r, pod, action->container);
+    c->stop_deadline_ms = now.mono_ms + (uint64_t)action->grace_ms;
+    if (c->pre_stop != HOOK_NONE)
+        return; /* only its time was shortened */
+    c->pre_stop = HOOK_RUNNING;
+    r->ops->hook(r->world, pod, action->container, HOOK_PRE_STOP);
+}
+
 static void act_stop(struct reconcile *r, struct pod *pod, const struct action *action)
 {
     struct container_observed *c = &pod->obs.containers[action->container];
     struct now now = r->ops->now(r->world);
-    tell_killing(r, pod, action->container);
+    begin_end(r, pod, action->container);
     int result = r->ops->stop(r->world, pod, action->container);
     c->stop_sent = true;
     c->stop_deadline_ms = now.mono_ms + (uint64_t)(action->grace_ms > 0 ? action->grace_ms : 0);
@@ -104,8 +137,12 @@ bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action)
     case ACTION_STOP:
         act_stop(r, pod, action);
         break;
+    case ACTION_POST_START:
+    case ACTION_PRE_STOP:
+        act_hook(r, pod, action);
+        break;
     case ACTION_KILL:
-        tell_killing(r, pod, action->container);
+        begin_end(r, pod, action->container);
         pod->obs.containers[action->container].kill_sent = true;
         r->ops->kill(r->world, pod, action->container);
         break;

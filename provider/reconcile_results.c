@@ -399,6 +399,39 @@ void reconcile_lost(struct reconcile *r, const char *uid, uint32_t container, co
     pod_dirty(r, pod);
 }
 
+void reconcile_probed(struct reconcile *r, const char *uid, const char *id, enum probe_type type,
+                      enum probe_result result)
+{
+    struct pod *pod;
+    uint32_t container;
+    struct container_observed *c = current(r, uid, id, &pod, &container);
+    if (!c || c->machine != MACHINE_RUNNING || !observe_probe(c, type, result))
+        return;
+    /* Another agent goes on with it. */
+    pod->unsaved = true;
+    pod->save_due_ms = 0;
+    pod_dirty(r, pod);
+}
+
+void reconcile_hooked(struct reconcile *r, const char *uid, const char *id, enum hook_type type,
+                      bool failed)
+{
+    struct pod *pod;
+    uint32_t container;
+    struct container_observed *c = current(r, uid, id, &pod, &container);
+    if (!c || c->machine != MACHINE_RUNNING)
+        return;
+    observe_hooked(c, type, failed);
+    /* The kubelet does not say why either: what the server answered may be a secret. */
+    if (failed && type == HOOK_POST_START)
+        pod_event(r, pod, (int)container, true, "FailedPostStartHook", "PostStartHook failed");
+    else if (failed)
+        pod_event(r, pod, (int)container, true, "FailedPreStopHook", "PreStopHook failed");
+    pod->unsaved = true;
+    pod->save_due_ms = 0;
+    pod_dirty(r, pod);
+}
+
 void reconcile_cleaned(struct reconcile *r, const char *uid, int result)
 {
     struct pod *pod = map_get(r->by_uid, uid);

@@ -15,6 +15,9 @@
 #define RECORD_VERSION 1
 #define TIME_MAX (1LL << 52) /* in ms: far beyond any clock */
 
+static const char *const probe_keys[_PROBE_MAX] = {
+    [PROBE_STARTUP] = "startup", [PROBE_LIVENESS] = "liveness", [PROBE_READINESS] = "readiness"};
+
 static void encode_exit(struct json_writer *w, const char *key, const struct machine_exit *exit)
 {
     if (!exit->valid)
@@ -27,8 +30,23 @@ static void encode_exit(struct json_writer *w, const char *key, const struct mac
     jw_string_opt(w, "console", exit->console);
     jw_int(w, "started", exit->started_ms);
     jw_int(w, "finished", exit->finished_ms);
+    if (exit->unhealthy)
+        jw_bool(w, "unhealthy", true);
     jw_string(w, "id", exit->id);
     jw_end_object(w);
+}
+
+/* Only what is there: most containers have neither probes nor hooks. */
+static void encode_health(struct json_writer *w, const struct container_observed *c)
+{
+    for (int i = 0; i < _PROBE_MAX; i++) {
+        if (c->probes[i] != PROBE_UNKNOWN)
+            jw_int(w, probe_keys[i], c->probes[i]);
+    }
+    if (c->post_start == HOOK_DONE)
+        jw_bool(w, "postStart", true);
+    if (c->doom != DOOM_NONE)
+        jw_int(w, "doom", c->doom);
 }
 
 static void encode_container(struct json_writer *w, const struct pod *pod, size_t i)
@@ -47,6 +65,7 @@ static void encode_container(struct json_writer *w, const struct pod *pod, size_
               str_fmt(hash, sizeof(hash), "%llx", (unsigned long long)c->running_hash));
     jw_bool(w, "asked", c->machine == MACHINE_EXITED && (c->stop_sent || c->kill_sent));
     jw_int(w, "restart", (int64_t)c->restart_ms);
+    encode_health(w, c);
     encode_exit(w, "exit", &c->exit);
     encode_exit(w, "last", &c->last);
     jw_end_object(w);
@@ -162,7 +181,17 @@ static void decode_exit(struct reader *r, const struct json *object, struct mach
     ret->console = get_console(r, object);
     ret->started_ms = get_int(r, object, "started", 0, TIME_MAX);
     ret->finished_ms = get_int(r, object, "finished", 0, TIME_MAX);
+    ret->unhealthy = get_bool(r, object, "unhealthy");
     get_text(r, object, "id", ret->id, sizeof(ret->id));
+}
+
+static void decode_health(struct reader *r, const struct json *object, struct container_observed *c)
+{
+    for (int i = 0; i < _PROBE_MAX; i++)
+        c->probes[i] =
+            (enum probe_result)get_int(r, object, probe_keys[i], PROBE_UNKNOWN, PROBE_FAILURE);
+    c->post_start = get_bool(r, object, "postStart") ? HOOK_DONE : HOOK_NONE;
+    c->doom = (enum doom)get_int(r, object, "doom", DOOM_NONE, DOOM_POST_START);
 }
 
 static void decode_machine(struct reader *r, const struct json *object, bool same_boot,
@@ -179,6 +208,7 @@ static void decode_machine(struct reader *r, const struct json *object, bool sam
     decode_exit(r, json_get(object, "exit"), &c->exit);
     decode_exit(r, json_get(object, "last"), &c->last);
     c->running_hash = get_hash(r, object, "imageHash");
+    decode_health(r, object, c);
     bool asked = get_bool(r, object, "asked");
     if (state == MACHINE_STARTING || state == MACHINE_RUNNING)
         c->machine = MACHINE_STARTING; /* until what is on the host says how it is */

@@ -15,6 +15,8 @@
 #include "provider/credentials.h"
 #include "provider/host.h"
 #include "provider/node.h"
+#include "provider/prober.h"
+#include "provider/probing.h"
 #include "provider/reconcile.h"
 #include "provider/static_pods.h"
 #include "runtime/image.h"
@@ -245,6 +247,9 @@ static int make_parts(struct agent *agent, const struct kube_config *kube, struc
         return result;
     machines_init(agent, &agent->world);
     api_init(agent, &agent->world);
+    result = probing_init(agent, &agent->world, err);
+    if (result < 0)
+        return result;
     struct reconcile_config reconcile = {
         .host_ip = agent->host_ip,
         .restart_max_ms = (uint32_t)agent->config.restart_max_s * 1000,
@@ -455,6 +460,7 @@ void startup_end(struct agent *agent)
     server_stop(agent->server); /* ends the streams, which belong to endpoints */
     endpoints_free(agent->endpoints);
     reconcile_free(agent->reconcile);
+    prober_free(agent->prober);
     machines_end(agent);
     if (agent->events)
         events_free(agent->events);

@@ -20,6 +20,8 @@ enum handler_kind {
     HANDLER_EXEC,
 };
 
+enum hook_type { HOOK_POST_START, HOOK_PRE_STOP };
+
 /* What a probe or a hook does. */
 struct handler {
     enum handler_kind kind;

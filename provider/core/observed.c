@@ -180,6 +180,25 @@ void observe_prepare_again(struct container_observed *c)
         c->prepare = PREPARE_NEEDED;
 }
 
+bool observe_probe(struct container_observed *c, enum probe_type type, enum probe_result result)
+{
+    bool news = c->probes[type] != result;
+
+    c->probes[type] = result;
+    return news;
+}
+
+void observe_hooked(struct container_observed *c, enum hook_type type, bool failed)
+{
+    if (type == HOOK_PRE_STOP) {
+        c->pre_stop = HOOK_DONE;
+        return;
+    }
+    c->post_start = HOOK_DONE;
+    if (failed && c->doom == DOOM_NONE)
+        c->doom = DOOM_POST_START;
+}
+
 void observe_starting(struct container_observed *c, const char *id)
 {
     /* A launch that failed was no attempt: the next one has its number. */
@@ -202,6 +221,9 @@ void observe_starting(struct container_observed *c, const char *id)
     c->stop_sent = false;
     c->kill_sent = false;
     c->stop_deadline_ms = 0;
+    memset(c->probes, 0, sizeof(c->probes));
+    c->post_start = c->pre_stop = HOOK_NONE;
+    c->doom = DOOM_NONE;
 }
 
 void observe_running(struct container_observed *c, int64_t started_unix_ms)
@@ -231,10 +253,10 @@ void observe_start_failed(struct container_observed *c, const char *reason, cons
 }
 
 /* Contract 3.7: the first restart at once, then 10 s doubling; a long run forgets the past, and an
- * end that we asked for is no crash. */
+ * end that we asked for is no crash, but for one that a probe or hook made us ask for. */
 static void back_off(struct container_observed *c, const struct now *now)
 {
-    if (c->stop_sent || c->kill_sent) {
+    if ((c->stop_sent || c->kill_sent) && c->doom == DOOM_NONE) {
         c->crashes = 0;
         c->restart_ms = now->mono_ms;
         return;
@@ -285,6 +307,7 @@ void observe_exit(struct container_observed *c, const struct container_spec *spe
         c->exit.finished_ms = now->unix_ms;
     if (c->exit.started_ms == 0)
         c->exit.started_ms = c->started_ms ? c->started_ms : c->exit.finished_ms;
+    c->exit.unhealthy = c->doom == DOOM_LIVENESS || c->doom == DOOM_STARTUP;
     c->ready = false;
     back_off(c, now);
     if (spec->pull_policy == PULL_ALWAYS)

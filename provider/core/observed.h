@@ -71,6 +71,7 @@ struct machine_exit {
     char message[OBSERVED_TEXT_MAX];
     int64_t started_ms; /* unix */
     int64_t finished_ms;
+    bool unhealthy; /* ended for a probe's sake: a failure, whatever the code says */
     char id[OBSERVED_ID_MAX];
     /* The console's last lines, reported instead of message: terminationMessagePolicy
      * FallbackToLogsOnError. NULL: none. Owned by who made the observation [saved] */
@@ -196,6 +197,11 @@ void observe_prepare_failed(struct container_observed *c, const char *reason, co
                             const struct now *now);
 /* Something that it waits for changed. */
 void observe_prepare_again(struct container_observed *c);
+
+/* What a probe's thresholds came to; true when that is news. */
+bool observe_probe(struct container_observed *c, enum probe_type type, enum probe_result result);
+/* A hook came to its end. A postStart that failed dooms the attempt. */
+void observe_hooked(struct container_observed *c, enum hook_type type, bool failed);
 
 /* id is the new attempt's; the exit of the one before moves to last. */
 void observe_starting(struct container_observed *c, const char *id);

@@ -88,7 +88,7 @@ struct volume_mount {
 /* Features that a later issue adds or a unikernel cannot have; the first that is set and not
  * honoured refuses the Pod (refuse.h). One bit a field, so that refusals are one table. */
 enum container_feature {
-    CF_LIVENESS_PROBE = 1u << 0,
+    CF_LIVENESS_PROBE = 1u << 0, /* these five: only when the handler cannot be run */
     CF_READINESS_PROBE = 1u << 1,
     CF_STARTUP_PROBE = 1u << 2,
     CF_POST_START = 1u << 3,

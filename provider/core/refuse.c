@@ -195,9 +195,10 @@ static bool too_much_memory(const struct rule *rule, const struct pod_spec *spec
     return false;
 }
 
-#define NO_PROBE "is not supported on unikernel nodes yet: remove it (a running machine is ready)"
+#define NO_PROBE \
+    "needs httpGet, tcpSocket or grpc: a unikernel has no second process that could run exec"
 #define NO_SHARE "has no meaning for a machine with its own kernel: remove it"
-#define NO_HOOK "is not supported: a unikernel has no second process to run it; remove it"
+#define NO_HOOK "needs httpGet or sleep: a unikernel has no second process that could run exec"
 #define NOT_YET "is not supported on unikernel nodes yet: remove it"
 
 static const struct rule rules[] = {

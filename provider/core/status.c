@@ -5,6 +5,7 @@
 #include "provider/core/status.h"
 
 #include "base/str.h"
+#include "provider/core/probe.h"
 
 #include <assert.h>
 #include <string.h>
@@ -226,7 +227,9 @@ static void set_not_yet(struct container_status *cs, const struct pod_spec *spec
                     c->start_error);
     } else if (c->machine == MACHINE_EXITED && crash_loops(c)) {
         set_crash_loop(cs, spec, c);
-    } else if (container_replaced(c)) {
+    } else if (container_replaced(c) || (c->machine == MACHINE_EXITED && c->exit.unhealthy)) {
+        /* Of a guest that ended well when a probe's failure made us ask for it, the API server
+         * would not take it back (contract 3.2). */
         set_waiting(cs, creating(spec), "");
     } else if (c->machine == MACHINE_EXITED) {
         set_terminated(cs, &c->exit); /* restarted at once: the end says more than "creating" */
@@ -277,8 +280,8 @@ static void container_status(const struct pod_spec *spec, const struct pod_obser
     if (c->machine == MACHINE_RUNNING) {
         cs->state = STATE_RUNNING;
         cs->started_ms = c->started_ms;
-        cs->started = true;
-        cs->ready = !pod_is_init(spec, i); /* no probes yet: running is ready */
+        cs->started = probe_started(cs->spec, c);
+        cs->ready = !pod_is_init(spec, i) && probe_ready(cs->spec, c);
     } else if (pod_is_init(spec, i) && c->machine == MACHINE_EXITED && c->exit.exit_code == 0 &&
                !container_replaced(c)) {
         set_terminated(cs, &c->exit);

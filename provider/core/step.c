@@ -5,6 +5,7 @@
 #include "provider/core/step.h"
 
 #include "base/str.h"
+#include "provider/core/probe.h"
 
 #include <assert.h>
 #include <string.h>
@@ -98,7 +99,7 @@ bool container_will_restart(const struct pod_spec *spec, size_t i, const struct 
     case RESTART_ALWAYS:
         return true;
     case RESTART_ON_FAILURE:
-        return exit->exit_code != 0;
+        return exit->exit_code != 0 || exit->unhealthy;
     case RESTART_NEVER:
         break;
     }
@@ -133,7 +134,23 @@ bool container_changed(const struct container_spec *container, const struct cont
 
 bool container_replaced(const struct container_observed *c)
 {
-    return c->machine == MACHINE_EXITED && (c->stop_sent || c->kill_sent);
+    return c->machine == MACHINE_EXITED && (c->stop_sent || c->kill_sent) && c->doom == DOOM_NONE;
+}
+
+enum doom container_doom(const struct container_spec *container, const struct container_observed *c)
+{
+    if (c->doom != DOOM_NONE)
+        return c->doom;
+    switch (probe_condemned(container, c)) {
+    case PROBE_LIVENESS:
+        return DOOM_LIVENESS;
+    case PROBE_STARTUP:
+        return DOOM_STARTUP;
+    case PROBE_READINESS:
+    case _PROBE_MAX:
+        break;
+    }
+    return DOOM_NONE;
 }
 
 static bool is_done(const struct container_observed *c)
@@ -291,6 +308,36 @@ static bool start_overdue(struct plan *plan, int64_t grace_ms)
     return left_ms <= 0 || due(plan, plan->now->mono_ms + (uint64_t)left_ms);
 }
 
+/* True while the hook before the stop still has its time, which counts in the grace. */
+static bool pre_stopping(struct plan *plan, size_t i, int64_t grace_ms)
+{
+    const struct container_observed *c = &plan->obs->containers[i];
+    bool shortened = plan->now->mono_ms + (uint64_t)grace_ms < c->stop_deadline_ms;
+
+    if (!pod_container(plan->spec, i)->pre_stop || grace_ms == 0 || c->stop_sent ||
+        c->pre_stop == HOOK_DONE)
+        return false;
+    if (c->pre_stop == HOOK_NONE || shortened) {
+        add(plan, (struct action){
+                      .kind = ACTION_PRE_STOP, .container = (uint32_t)i, .grace_ms = grace_ms});
+        return true;
+    }
+    return !due(plan, c->stop_deadline_ms);
+}
+
+/* What the hook left of it. */
+static int64_t grace_after_hook(const struct plan *plan, const struct container_observed *c,
+                                int64_t grace_ms)
+{
+    int64_t left_ms = (int64_t)(c->stop_deadline_ms - plan->now->mono_ms);
+
+    if (c->pre_stop == HOOK_NONE || c->stop_sent || grace_ms == 0)
+        return grace_ms;
+    if (left_ms > grace_ms)
+        left_ms = grace_ms;
+    return left_ms < GRACE_MS_MIN ? GRACE_MS_MIN : left_ms;
+}
+
 /* Ends a machine: politely within grace_ms, at once when that is 0. */
 static void stop_container(struct plan *plan, size_t i, int64_t grace_ms)
 {
@@ -305,6 +352,9 @@ static void stop_container(struct plan *plan, size_t i, int64_t grace_ms)
         add(plan, kill);
     if (c->machine != MACHINE_RUNNING)
         return; /* a start is waited for: only a running guest can be asked to end */
+    if (pre_stopping(plan, i, grace_ms))
+        return;
+    stop.grace_ms = grace_after_hook(plan, c, grace_ms);
     if (grace_ms == 0 || (c->stop_sent && plan->now->mono_ms >= c->stop_deadline_ms))
         add(plan, kill);
     else if (!c->stop_sent || shortest_ms < c->stop_deadline_ms)
@@ -321,16 +371,33 @@ static void plan_stop(struct plan *plan, int64_t grace_ms)
         stop_container(plan, i, grace_ms);
 }
 
+/* A probe that condemns a container may have a grace of its own. */
+static int64_t run_grace_ms(const struct plan *plan, const struct container_spec *container,
+                            enum doom doom)
+{
+    const struct probe_spec *probe = NULL;
+
+    if (doom == DOOM_LIVENESS)
+        probe = container->probes[PROBE_LIVENESS];
+    else if (doom == DOOM_STARTUP)
+        probe = container->probes[PROBE_STARTUP];
+    return grace_ms_of(probe && probe->grace_s >= 0 ? probe->grace_s : plan->spec->grace_s);
+}
+
 /* Image and network in parallel, then the machine. */
 static void run_container(struct plan *plan, size_t i)
 {
     const struct container_observed *c = &plan->obs->containers[i];
-    bool changed = container_changed(pod_container(plan->spec, i), c);
+    const struct container_spec *container = pod_container(plan->spec, i);
+    bool changed = container_changed(container, c);
+    enum doom doom = container_doom(container, c);
     bool image_ready, net_up;
 
     /* The kubelet lets an init container of the old image finish. */
-    if ((changed && !pod_is_init(plan->spec, i)) || c->stop_sent)
-        stop_container(plan, i, grace_ms_of(plan->spec->grace_s));
+    if ((changed && !pod_is_init(plan->spec, i)) || c->stop_sent || doom != DOOM_NONE)
+        stop_container(plan, i, run_grace_ms(plan, container, doom));
+    else if (c->machine == MACHINE_RUNNING && container->post_start && c->post_start == HOOK_NONE)
+        add(plan, (struct action){.kind = ACTION_POST_START, .container = (uint32_t)i});
     /* A back-off is about one image: a new one may be the cure. */
     if (!wants_start(plan, i) || (!changed && !due(plan, c->restart_ms)))
         return;
@@ -432,9 +499,17 @@ size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
 const char *action_kind_to_string(enum action_kind kind)
 {
     static const char *const names[] = {
-        [ACTION_PULL] = "pull",   [ACTION_NET_ADD] = "net-add", [ACTION_LAUNCH] = "launch",
-        [ACTION_STOP] = "stop",   [ACTION_KILL] = "kill",       [ACTION_NET_DEL] = "net-del",
-        [ACTION_CLEAN] = "clean", [ACTION_FORGET] = "forget",   [ACTION_API_DELETE] = "api-delete",
+        [ACTION_PULL] = "pull",
+        [ACTION_NET_ADD] = "net-add",
+        [ACTION_LAUNCH] = "launch",
+        [ACTION_STOP] = "stop",
+        [ACTION_KILL] = "kill",
+        [ACTION_NET_DEL] = "net-del",
+        [ACTION_POST_START] = "post-start",
+        [ACTION_PRE_STOP] = "pre-stop",
+        [ACTION_CLEAN] = "clean",
+        [ACTION_FORGET] = "forget",
+        [ACTION_API_DELETE] = "api-delete",
     };
     static_assert(sizeof(names) / sizeof(names[0]) == _ACTION_MAX, "a name for each action");
 

@@ -7,12 +7,16 @@
 
 #define ACTIONS_MAX (POD_MACHINES_MAX + 3) /* one for each container, and a few for the Pod */
 #define DEADLINE_NONE UINT64_MAX
+/* A guest gets so long to end even when its preStop hook ate all of the grace (contract 3.6). */
+#define GRACE_MS_MIN 2000
 
 enum action_kind {
     ACTION_PULL,       /* container; -> observe_image_pulling, then _ready or _failed */
     ACTION_NET_ADD,    /* -> observe_net_adding, then _up or _failed */
     ACTION_LAUNCH,     /* container, attempt; -> observe_starting, then _running or _start_failed */
     ACTION_STOP,       /* container, grace_ms: ask the guest to end; -> stop_sent, deadline */
+    ACTION_POST_START, /* container: run its hook; -> observe_hooked */
+    ACTION_PRE_STOP,   /* container, grace_ms: the same, before it is asked to end; -> deadline */
     ACTION_KILL,       /* container: end the VMM now; -> kill_sent */
     ACTION_NET_DEL,    /* -> observe_net_deleting, then _gone */
     ACTION_API_DELETE, /* final DELETE, grace 0, uid precondition; -> api_delete */
@@ -25,7 +29,7 @@ struct action {
     enum action_kind kind;
     uint32_t container; /* see pod_container */
     uint32_t attempt;   /* ACTION_LAUNCH */
-    int64_t grace_ms;   /* ACTION_STOP */
+    int64_t grace_ms;   /* ACTION_STOP, ACTION_PRE_STOP */
 };
 
 /* Why the agent will not run this Pod at all; see refuse.h. NULL members: it will. */
@@ -60,7 +64,10 @@ bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed
 /* The image reference is another than the current attempt's: that is ended and a new one started,
  * whatever the restart policy, as the kubelet does (contract 3.10). */
 bool container_changed(const struct container_spec *container, const struct container_observed *c);
-/* It ended because we asked, not for a deletion: the new attempt is due. */
+/* Why this attempt has to be ended though its Pod lives: said already, or by a probe's result. */
+enum doom container_doom(const struct container_spec *container,
+                         const struct container_observed *c);
+/* It ended because we asked, not for a deletion, nor for its health: the new attempt is due. */
 bool container_replaced(const struct container_observed *c);
 /* Deleted, or gone from the API: it only has to be taken down. */
 bool pod_ending(const struct pod_spec *spec, const struct pod_observed *obs);

@@ -291,10 +291,11 @@ def pod_ready(pod):
                for c in pod.get("status", {}).get("conditions", []))
 
 
-def container_state(pod, kind):
-    """The waiting, running or terminated state of the first container, {} if it is another one."""
+def container_state(pod, kind, last=False):
+    """The waiting, running or terminated state of the first container, {} if it is another one.
+    last: of the attempt before."""
     statuses = pod.get("status", {}).get("containerStatuses") or [{}]
-    return statuses[0].get("state", {}).get(kind) or {}
+    return statuses[0].get("lastState" if last else "state", {}).get(kind) or {}
 
 
 def waits_for(reason):

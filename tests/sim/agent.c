@@ -160,5 +160,5 @@ void agent_free(struct sim *sim)
     sim->watching = false;
     sim->stream++;
     for (uint32_t i = 0; i < sim->machines_len; i++)
-        sim->machines[i].held = false;
+        sim->machines[i].held = false, sim->machines[i].probing = 0;
 }

@@ -22,6 +22,14 @@ static bool is_terminal(enum pod_phase phase)
 
 /* ---- watch ---- */
 
+static const struct probe_spec probe = {.handler = {.kind = HANDLER_TCP},
+                                        .period_s = 1,
+                                        .timeout_s = 1,
+                                        .success_threshold = 1,
+                                        .failure_threshold = 1,
+                                        .grace_s = 3};
+static const struct handler hook = {.kind = HANDLER_SLEEP};
+
 static void give_pod(struct sim *sim, const struct api_pod *api)
 {
     struct sim_pod *p = &sim->pods[api->index];
@@ -55,6 +63,10 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
             .api_restart_count = api->restarts[1 + i],
             .resources = {-1, -1, -1, -1, -1, -1},
         };
+    for (int type = 0; type < _PROBE_MAX; type++)
+        c->probes[type] = p->health & (1u << type) ? &probe : NULL;
+    c->post_start = p->health & SIM_POST_START ? &hook : NULL;
+    c->pre_stop = p->health & SIM_PRE_STOP ? &hook : NULL;
     *spec = (struct pod_spec){
         .uid = arena_strdup(arena, p->uid),
         .ns = "default",
@@ -183,6 +195,7 @@ struct sim_pod *api_create(struct sim *sim, const char *name)
         .restart_policy = (enum restart_policy)sim_random(sim, 3),
         .pull_policy = (enum pull_policy)sim_random(sim, 3),
         .features = sim_random(sim, 20) == 0 ? PF_HOST_NETWORK : 0,
+        .health = sim_random(sim, 2) ? sim_random(sim, 32) : 0,
         .quality = sim_random(sim, 4) ? SIM_IMAGE_GOOD : (enum sim_image)(1 + sim_random(sim, 2)),
         .stop = (enum sim_stop)sim_random(sim, 3),
         .bad_kernel = sim_random(sim, 15) == 0,

@@ -3,6 +3,7 @@
 #include "sim.h"
 
 #include "base/str.h"
+#include "provider/core/probe.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -409,6 +410,72 @@ static void op_kill(void *world, struct pod *pod, uint32_t container)
         host_kill(sim, machine);
 }
 
+static void hooked(struct sim *sim, const struct event *event)
+{
+    struct sim_machine *machine = &sim->machines[event->a];
+    if (machine->held)
+        reconcile_hooked(sim->agent, sim->pods[machine->pod].uid, machine->id,
+                         (enum hook_type)event->b, sim_chance(sim, 30));
+}
+
+/* It may fail, or take longer than a grace. */
+static void op_hook(void *world, struct pod *pod, uint32_t container, enum hook_type type)
+{
+    struct sim *sim = world;
+    struct sim_machine *machine = host_machine(sim, pod->containers[container].id);
+    if (!sim_op(sim, "hook", pod->spec->uid) || !machine)
+        return;
+    if (machine->state != SIM_RUNNING)
+        sim_fail(sim, "%s: a hook of a machine that does not run", pod->spec->uid);
+    sim_after(sim, sim_random(sim, sim_chance(sim, 10) ? 60000 : 4000),
+              (struct event){.fn = hooked,
+                             .epoch = sim->epoch,
+                             .a = machine_index(sim, machine),
+                             .b = (uint32_t)type});
+}
+
+static void probed(struct sim *sim, const struct event *event)
+{
+    struct sim_machine *machine = &sim->machines[event->a];
+    if (!machine->held) {
+        machine->probing &= ~(1u << event->b);
+        return;
+    }
+    /* Readiness flaps; the other two seldom fail, and never once all is calm. */
+    bool bad = sim_chance(sim, event->b == PROBE_READINESS ? 40 : 5);
+    reconcile_probed(sim->agent, sim->pods[machine->pod].uid, machine->id,
+                     (enum probe_type)event->b, bad ? PROBE_FAILURE : PROBE_SUCCESS);
+    if (sim->calm || event->b == PROBE_STARTUP)
+        machine->probing &= ~(1u << event->b);
+    else
+        sim_after(sim, 1000 + sim_random(sim, 9000), *event);
+}
+
+/* What wants to be asked gets an answer some time later. */
+static void op_look(void *world, struct pod *pod)
+{
+    struct sim *sim = world;
+    if (sim->dying)
+        return;
+    for (size_t i = 0; i < pod->obs.containers_len; i++) {
+        const struct container_spec *container = pod_container(pod->spec, i);
+        struct sim_machine *machine = host_machine(sim, pod->containers[i].id);
+        for (uint32_t type = 0; machine && machine->held && type < _PROBE_MAX; type++) {
+            bool quiet = sim->calm && pod->containers[i].probes[type] == PROBE_SUCCESS;
+            if (quiet || (machine->probing & (1u << type)) ||
+                !probe_wanted(pod->spec, container, &pod->obs, &pod->containers[i],
+                              (enum probe_type)type))
+                continue;
+            machine->probing |= 1u << type;
+            sim_after(sim, 1 + sim_random(sim, 5000),
+                      (struct event){.fn = probed,
+                                     .epoch = sim->epoch,
+                                     .a = machine_index(sim, machine),
+                                     .b = type});
+        }
+    }
+}
+
 static void op_put_away(void *world, struct pod *pod, uint32_t container, const char *id)
 {
     struct sim *sim = world;
@@ -508,6 +575,8 @@ void host_ops(struct world_ops *ops)
     ops->launch = op_launch;
     ops->stop = op_stop;
     ops->kill = op_kill;
+    ops->hook = op_hook;
+    ops->look = op_look;
     ops->put_away = op_put_away;
     ops->clean = op_clean;
     ops->forget = op_forget;

@@ -43,6 +43,9 @@ struct api_pod {
     char container_id[OBSERVED_ID_MAX + 16];
 };
 
+#define SIM_POST_START 8u
+#define SIM_PRE_STOP 16u
+
 enum sim_image { SIM_IMAGE_GOOD, SIM_IMAGE_FLAKY, SIM_IMAGE_BAD };
 enum sim_stop { SIM_STOP_OBEYS, SIM_STOP_DEAF, SIM_STOP_NO_CHANNEL };
 enum sim_net { SIM_NET_NONE, SIM_NET_PARTIAL, SIM_NET_UP };
@@ -68,6 +71,7 @@ struct sim_pod {
     struct sim_container containers[CONTAINERS_MAX];
     enum pull_policy pull_policy;
     uint32_t features;
+    uint32_t health; /* 1 << probe_type: has that probe; SIM_POST_START, SIM_PRE_STOP */
     enum sim_image quality;
     uint32_t pulled; /* version of the image that the agent has */
     enum sim_stop stop;
@@ -96,10 +100,11 @@ struct sim_machine {
     uint32_t attempt;
     enum sim_machine_state state;
     uint32_t image;
-    bool asked;   /* to end, by the agent */
-    bool lost;    /* its end was never written down */
-    bool removed; /* nothing of it is left on the host */
-    bool held;    /* the living agent listens to it */
+    bool asked;       /* to end, by the agent */
+    bool lost;        /* its end was never written down */
+    bool removed;     /* nothing of it is left on the host */
+    bool held;        /* the living agent listens to it */
+    uint32_t probing; /* 1 << type: an answer is under way */
     int64_t started_ms;
     int64_t finished_ms;
     int32_t exit_code;

@@ -36,8 +36,20 @@ static uint64_t some_time(uint64_t *random)
     return times[pick(random, LEN(times))];
 }
 
+static void random_health(struct fixture *f, uint64_t *random)
+{
+    static const struct probe_spec probe = {.period_s = 1, .grace_s = 3};
+    static const struct handler hook = {.kind = HANDLER_SLEEP};
+
+    for (int type = 0; type < _PROBE_MAX; type++)
+        f->container.probes[type] = one_in(random, 3) ? &probe : NULL;
+    f->container.post_start = one_in(random, 3) ? &hook : NULL;
+    f->container.pre_stop = one_in(random, 3) ? &hook : NULL;
+}
+
 static void random_spec(struct fixture *f, uint64_t *random)
 {
+    random_health(f, random);
     f->spec.restart_policy = (enum restart_policy)pick(random, 3);
     f->spec.api_phase = one_in(random, 4) ? (enum pod_phase)pick(random, 5) : PHASE_PENDING;
     f->spec.features = one_in(random, 20) ? PF_MIRROR : 0;
@@ -64,6 +76,11 @@ static void random_observation(struct fixture *f, uint64_t *random)
     f->c.stop_sent = one_in(random, 2);
     f->c.stop_deadline_ms = some_time(random);
     f->c.kill_sent = one_in(random, 3);
+    for (int type = 0; type < _PROBE_MAX; type++)
+        f->c.probes[type] = (enum probe_result)pick(random, 3);
+    f->c.post_start = (enum hook_state)pick(random, 3);
+    f->c.pre_stop = (enum hook_state)pick(random, 3);
+    f->c.doom = one_in(random, 3) ? (enum doom)pick(random, 4) : DOOM_NONE;
     f->obs.net = (enum net_state)pick(random, 5);
     f->obs.net_retry_ms = some_time(random);
     f->obs.gone = one_in(random, 4);
@@ -86,7 +103,9 @@ static const char *broken_rule(const struct fixture *f, const struct action *act
     bool ending = f->obs.gone || f->spec.deletion_ms;
     bool wanted = !ending && !refused && !f->obs.stopped_for_good &&
                   f->spec.api_phase != PHASE_SUCCEEDED && f->spec.api_phase != PHASE_FAILED;
-    bool stops = !wanted || f->c.stop_sent || container_changed(&f->container, &f->c);
+    bool stops = !wanted || f->c.stop_sent || container_changed(&f->container, &f->c) ||
+                 container_doom(&f->container, &f->c) != DOOM_NONE;
+    bool runs = f->c.machine == MACHINE_RUNNING;
     const struct container_observed of_image = {.running_hash = f->c.image_hash};
 
     if (f->spec.features & PF_MIRROR)
@@ -102,7 +121,12 @@ static const char *broken_rule(const struct fixture *f, const struct action *act
             return "launched from the image before";
         return f->obs.net == NET_UP && f->c.image == IMAGE_READY ? NULL : "launched unprepared";
     case ACTION_STOP:
-        return f->c.machine == MACHINE_RUNNING && stops && action->grace_ms > 0 ? NULL : "odd stop";
+        return runs && stops && action->grace_ms > 0 ? NULL : "odd stop";
+    case ACTION_POST_START:
+        return runs && !stops && f->c.post_start == HOOK_NONE ? NULL : "odd postStart";
+    case ACTION_PRE_STOP:
+        return runs && stops && !f->c.stop_sent && f->c.pre_stop != HOOK_DONE ? NULL
+                                                                              : "odd preStop";
     case ACTION_KILL:
         return lives(f) && stops && !f->c.kill_sent ? NULL : "odd kill";
     case ACTION_NET_DEL:
@@ -202,6 +226,13 @@ static void carry_out(struct fixture *f, const struct action *action, bool *forg
         f->c.stop_sent = true;
         f->c.stop_deadline_ms = f->now.mono_ms + (uint64_t)action->grace_ms;
         break;
+    case ACTION_POST_START:
+        f->c.post_start = HOOK_RUNNING;
+        break;
+    case ACTION_PRE_STOP:
+        f->c.pre_stop = HOOK_RUNNING;
+        f->c.stop_deadline_ms = f->now.mono_ms + (uint64_t)action->grace_ms;
+        break;
     case ACTION_KILL:
         f->c.kill_sent = true;
         break;
@@ -245,6 +276,13 @@ static bool answer(struct fixture *f, uint64_t *random, bool calm)
             observe_start_failed(&f->c, "CreateContainerError", "x", one_in(random, 2), &f->now);
         else
             observe_running(&f->c, f->now.unix_ms);
+    } else if (lives(f) && f->c.post_start == HOOK_RUNNING) {
+        observe_hooked(&f->c, HOOK_POST_START, fails);
+    } else if (lives(f) && f->c.pre_stop == HOOK_RUNNING && one_in(random, 2)) {
+        observe_hooked(&f->c, HOOK_PRE_STOP, fails);
+    } else if (f->c.machine == MACHINE_RUNNING && !calm && one_in(random, 8)) {
+        (void)observe_probe(&f->c, (enum probe_type)pick(random, _PROBE_MAX),
+                            (enum probe_result)(1 + pick(random, 2)));
     } else if (lives(f) && (f->c.kill_sent || (f->c.stop_sent && one_in(random, 2)))) {
         observe_exit(&f->c, &f->container, &exit, &f->now);
     } else if (f->obs.clean_sent && !f->obs.cleaned) {
@@ -331,6 +369,7 @@ static void any_sequence(void **state)
         bool forgotten = false;
 
         fixture_init(&f);
+        random_health(&f, &random);
         f.spec.restart_policy = (enum restart_policy)pick(&random, 3);
         f.container.pull_policy = (enum pull_policy)pick(&random, 3);
         for (int i = 0; i < EVENTS && !forgotten; i++) {

@@ -24,7 +24,7 @@ struct command {
 void command_parse(struct command *command, const char *line);
 
 /* http.c */
-void http_start(struct command *command, unsigned port);
+void http_start(struct command *command, unsigned port, unsigned health);
 
 /* traffic.c */
 void traffic_start(const struct command *command);

@@ -1,6 +1,6 @@
 /* A small HTTP/1.1 server on lwIP's raw API: "/" tells command line, arguments and environment;
- * "/exit?code=N", "/crash", "/hang", "/mem?mb=N" and "/print?text=T" do what they say. One answer a
- * connection. */
+ * "/exit?code=N", "/crash", "/hang", "/mem?mb=N" and "/print?text=T" do what they say; "/healthz"
+ * answers with the status that "/health?code=N" set. One answer a connection. */
 #include "guest.h"
 
 #include "lwip/tcp.h"
@@ -20,6 +20,7 @@ struct answer {
 static struct command *command;
 static struct answer answer;
 static uint32_t requests;
+static unsigned health; /* HTTP status of "/healthz" */
 
 static void add(const char *text)
 {
@@ -90,9 +91,20 @@ static void print_text(const char *text)
 }
 
 /* Fills answer; the code of an exit goes to *code. */
-static enum after respond(const char *path, int *code)
+static enum after respond(const char *path, int *code, unsigned *status)
 {
     answer.len = 0;
+    *status = 200;
+    if (starts(path, "/healthz")) {
+        *status = health;
+        add("health\n");
+        return AFTER_NOTHING;
+    }
+    if (starts(path, "/health?code=")) {
+        health = (unsigned)atoi(path + strlen("/health?code="));
+        add("set\n");
+        return AFTER_NOTHING;
+    }
     if (starts(path, "/exit")) {
         *code = starts(path, "/exit?code=") ? atoi(path + strlen("/exit?code=")) : 0;
         add("exiting\n");
@@ -133,9 +145,10 @@ static void act(enum after after, int code)
     }
 }
 
-static void write_head(struct tcp_pcb *pcb, size_t len)
+static void write_head(struct tcp_pcb *pcb, unsigned status, size_t len)
 {
-    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+    char line[] = "HTTP/1.1 000 X\r\n";
+    static const char head[] = "Content-Type: text/plain\r\n"
                                "Connection: close\r\nContent-Length: ";
     char digits[12];
     size_t at = sizeof(digits);
@@ -143,6 +156,10 @@ static void write_head(struct tcp_pcb *pcb, size_t len)
         digits[--at] = (char)('0' + len % 10);
         len /= 10;
     } while (len);
+    line[9] = (char)('0' + status / 100 % 10);
+    line[10] = (char)('0' + status / 10 % 10);
+    line[11] = (char)('0' + status % 10);
+    tcp_write(pcb, line, sizeof(line) - 1, TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE);
     tcp_write(pcb, head, sizeof(head) - 1, TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE);
     tcp_write(pcb, digits + at, (u16_t)(sizeof(digits) - at),
               TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE);
@@ -153,6 +170,7 @@ static err_t on_receive(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t er
 {
     char request[256];
     int code = 0;
+    unsigned status;
     (void)arg;
     if (err != ERR_OK || !p) {
         if (p)
@@ -168,8 +186,8 @@ static err_t on_receive(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t er
     char *path = request;
     while (*path && *path != ' ')
         path++;
-    enum after after = respond(*path ? path + 1 : "/", &code);
-    write_head(pcb, answer.len);
+    enum after after = respond(*path ? path + 1 : "/", &code, &status);
+    write_head(pcb, status, answer.len);
     tcp_write(pcb, answer.text, (u16_t)answer.len, TCP_WRITE_FLAG_COPY);
     tcp_output(pcb);
     tcp_close(pcb);
@@ -186,9 +204,10 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
     return ERR_OK;
 }
 
-void http_start(struct command *given, unsigned port)
+void http_start(struct command *given, unsigned port, unsigned first_health)
 {
     command = given;
+    health = first_health;
     struct tcp_pcb *pcb = tcp_new();
     if (!pcb || tcp_bind(pcb, IP_ADDR_ANY, (u16_t)port) != ERR_OK)
         machine_crash("cannot listen");

@@ -1,5 +1,5 @@
 /* A unikernel for tests. Arguments after "--": --port=N --exit=N --after=MS --crash --hang
- * --mem=MIB --print=TEXT --lines=N --echo. With an address it serves HTTP (http.c); without, or
+ * --mem=MIB --print=TEXT --lines=N --echo --listen-after=MS --health=STATUS. With an address it serves HTTP (http.c); without, or
  * with
  * --exit, it ends by itself when told to. */
 #include "guest.h"
@@ -31,6 +31,8 @@ struct options {
     bool exit, crash, hang, echo;
     int code;
     uint32_t after_ms, lines;
+    uint32_t listen_after_ms; /* 0: from the start, or already */
+    unsigned health;
 };
 
 extern char image_end[];
@@ -111,6 +113,10 @@ static void parse_options(struct options *options)
             options->exit = true, options->code = atoi(value);
         else if ((value = value_of(arg, "--after=")))
             options->after_ms = (uint32_t)atoi(value);
+        else if ((value = value_of(arg, "--listen-after=")))
+            options->listen_after_ms = (uint32_t)atoi(value);
+        else if ((value = value_of(arg, "--health=")))
+            options->health = (unsigned)atoi(value);
         else if ((value = value_of(arg, "--lines=")))
             options->lines = (uint32_t)atoi(value);
         else if ((value = value_of(arg, "--print=")))
@@ -141,7 +147,8 @@ static void start_network(const struct options *options)
     netif_set_up(&netif); /* announces the address by a gratuitous ARP */
     print("address %s\n", command.netdev);
     traffic_start(&command);
-    http_start(&command, options->port);
+    if (!options->listen_after_ms)
+        http_start(&command, options->port, options->health);
 }
 
 static void end_when_told(const struct options *options)
@@ -184,6 +191,11 @@ static uint32_t wait_ms(const struct options *options)
         uint32_t left = now < options->after_ms ? options->after_ms - now : 1;
         ms = ms && ms < left ? ms : left;
     }
+    if (options->listen_after_ms) {
+        uint32_t now = machine_ms();
+        uint32_t left = now < options->listen_after_ms ? options->listen_after_ms - now : 1;
+        ms = ms && ms < left ? ms : left;
+    }
     if (options->echo) /* the console is polled */
         ms = ms && ms < ECHO_MS ? ms : ECHO_MS;
     return ms;
@@ -191,7 +203,7 @@ static uint32_t wait_ms(const struct options *options)
 
 void kernel_main(const struct start_info *info)
 {
-    struct options options = {.port = 8080};
+    struct options options = {.port = 8080, .health = 200};
     setup_heap(info);
     machine_init();
     command_parse(&command, (const char *)(uintptr_t)info->cmdline);
@@ -209,6 +221,10 @@ void kernel_main(const struct start_info *info)
             sys_check_timeouts();
         if (options.echo)
             echo_lines();
+        if (options.listen_after_ms && command.ip && machine_ms() >= options.listen_after_ms) {
+            options.listen_after_ms = 0;
+            http_start(&command, options.port, options.health);
+        }
         if (options.after_ms && machine_ms() >= options.after_ms) {
             options.after_ms = 0;
             end_when_told(&options);
