@@ -140,24 +140,24 @@ static bool skip_field(const unsigned char *data, size_t len, size_t *at, unsign
     return true;
 }
 
-/* False: the message makes no sense. A status that is left out is UNKNOWN. */
-static bool read_response(const struct buf *body, uint64_t *ret_status)
+/* A status that is left out is UNKNOWN. */
+bool probe_grpc_read(const char *text, size_t size, uint64_t *ret_status)
 {
-    const unsigned char *data = (const unsigned char *)buf_str(body);
+    const unsigned char *data = (const unsigned char *)text;
     size_t at = FRAME_HEAD, len;
     uint64_t tag;
 
     *ret_status = 0;
-    if (body->len < FRAME_HEAD || data[0] != 0)
+    if (size < FRAME_HEAD || data[0] != 0)
         return false;
     len = ((size_t)data[1] << 24) | ((size_t)data[2] << 16) | ((size_t)data[3] << 8) | data[4];
-    if (len != body->len - FRAME_HEAD)
+    if (len != size - FRAME_HEAD)
         return false;
-    while (at < body->len) {
-        if (!read_varint(data, body->len, &at, &tag))
+    while (at < size) {
+        if (!read_varint(data, size, &at, &tag))
             return false;
-        if (tag == FIELD_STATUS ? !read_varint(data, body->len, &at, ret_status)
-                                : !skip_field(data, body->len, &at, (unsigned)(tag & 7)))
+        if (tag == FIELD_STATUS ? !read_varint(data, size, &at, ret_status)
+                                : !skip_field(data, size, &at, (unsigned)(tag & 7)))
             return false;
     }
     return true;
@@ -229,7 +229,7 @@ static void on_done(struct transfer *t, CURLcode code)
         on_status(call, call->grpc_status < 0 ? 13 : call->grpc_status,
                   call->grpc_status < 0 ? "server closed the stream without sending trailers"
                                         : call->grpc_message);
-    } else if (!read_response(&call->body, &status)) {
+    } else if (!probe_grpc_read(buf_str(&call->body), call->body.len, &status)) {
         on_status(call, 13, "the answer is no HealthCheckResponse");
     } else if (status != SERVING) {
         str_fmt(text, sizeof(text), "service unhealthy (responded with \"%s\")",

@@ -51,6 +51,9 @@ void probe_http_start(struct probe_call *call, struct engine *engine);
 void probe_tcp_start(struct probe_call *call, struct engine *engine);
 void probe_grpc_start(struct probe_call *call, struct engine *engine);
 
+/* The framed answer of a health check: false when it makes no sense. Anything may come in. */
+bool probe_grpc_read(const char *data, size_t len, uint64_t *ret_status);
+
 /* probe_text.c */
 /* "10.0.0.1:80", "[fd00::1]:80". */
 void probe_address(const struct probe_call *call, char *dst, size_t size);

@@ -307,6 +307,10 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
         return;
     }
     uint32_t delay = pod->patch_failures ? 0 : pod_status_delay_ms(&status);
+    /* A probe may be about to say that it is ready. */
+    if (!pod->patch_failures && !pod->acked_ready && !find_ready(&status) &&
+        status.containers[0].state == STATE_RUNNING && !is_last_word(pod))
+        delay = STATUS_COALESCE_MS;
     /* Being deleted changes a running Pod's status by its observedGeneration alone. */
     if (!pod->patch_failures && pod->spec->deletion_ms && !is_last_word(pod) &&
         find_ready(&status) == pod->acked_ready)
