@@ -1,7 +1,6 @@
 /* A unikernel for tests. Arguments after "--": --port=N --exit=N --after=MS --crash --hang
- * --mem=MIB --print=TEXT --lines=N --echo --listen-after=MS --health=STATUS. With an address it serves HTTP (http.c); without, or
- * with
- * --exit, it ends by itself when told to. */
+ * --mem=MIB --print=TEXT --lines=N --echo --listen-after=MS --health=STATUS. With an address it
+ * serves HTTP (http.c); without, or with --exit, it ends by itself when told to. */
 #include "guest.h"
 
 #include "lwip/etharp.h"
