@@ -236,7 +236,8 @@ static bool pod_process(struct reconcile *r, struct pod *pod)
     }
     if (held_ms < pod->deadline_ms)
         pod->deadline_ms = held_ms;
-    r->ops->look(r->world, pod);
+    if (r->ops->look)
+        r->ops->look(r->world, pod);
     pod_report(r, pod, &now);
     /* Else another agent would start from an older truth, and report it. */
     if (pod->unsaved && now.mono_ms >= pod->save_due_ms && pod_save(r, pod) < 0)

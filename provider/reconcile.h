@@ -28,7 +28,8 @@ struct world_ops {
     void (*kill)(void *world, struct pod *pod, uint32_t container);
     /* Runs a lifecycle hook of the current attempt; reconcile_hooked follows. */
     void (*hook)(void *world, struct pod *pod, uint32_t container, enum hook_type type);
-    /* The Pod was stepped: probing begins, goes on or ends as its state now says. */
+    /* The Pod was stepped: probing begins, goes on or ends as its state now says.
+     * NULL: nobody probes. */
     void (*look)(void *world, struct pod *pod);
     /* An attempt ended and its end is saved: put its remains away. */
     void (*put_away)(void *world, struct pod *pod, uint32_t container, const char *id);

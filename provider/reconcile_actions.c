@@ -259,6 +259,13 @@ static bool is_told_here(struct reconcile *r, struct pod *pod, struct pod_spec *
     return true;
 }
 
+/* It runs, and a probe may be about to say that it is ready. */
+static bool nearly_ready(const struct pod *pod, const struct pod_status *status)
+{
+    return !pod->acked_ready && !find_ready(status) && !is_last_word(pod) &&
+           status->containers_len > 0 && status->containers[0].state == STATE_RUNNING;
+}
+
 void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
 {
     struct pod_status status;
@@ -307,9 +314,7 @@ void pod_report(struct reconcile *r, struct pod *pod, const struct now *now)
         return;
     }
     uint32_t delay = pod->patch_failures ? 0 : pod_status_delay_ms(&status);
-    /* A probe may be about to say that it is ready. */
-    if (!pod->patch_failures && !pod->acked_ready && !find_ready(&status) &&
-        status.containers[0].state == STATE_RUNNING && !is_last_word(pod))
+    if (!pod->patch_failures && nearly_ready(pod, &status))
         delay = STATUS_COALESCE_MS;
     /* Being deleted changes a running Pod's status by its observedGeneration alone. */
     if (!pod->patch_failures && pod->spec->deletion_ms && !is_last_word(pod) &&
