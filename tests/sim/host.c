@@ -425,8 +425,12 @@ static void op_hook(void *world, struct pod *pod, uint32_t container, enum hook_
     struct sim_machine *machine = host_machine(sim, pod->containers[container].id);
     if (!sim_op(sim, "hook", pod->spec->uid) || !machine)
         return;
-    if (machine->state != SIM_RUNNING)
+    /* Its end may be on its way to the agent, which then knows no better. */
+    if (machine->state != SIM_RUNNING &&
+        (machine->state != SIM_ENDED || pod->containers[container].machine != MACHINE_RUNNING))
         sim_fail(sim, "%s: a hook of a machine that does not run", pod->spec->uid);
+    if (type == HOOK_PRE_STOP) /* the first step of a stop: whatever it ends with was asked for */
+        machine->asked = true;
     sim_after(sim, sim_random(sim, sim_chance(sim, 10) ? 60000 : 4000),
               (struct event){.fn = hooked,
                              .epoch = sim->epoch,
