@@ -1,11 +1,9 @@
 """Probes and hooks of real guests: a slow starter, readiness that gates traffic and a rolling update,
 liveness that restarts, hooks, and a Node that was not ready for a while."""
-import os
-import signal
 
 import pytest
 
-from harness import NODE_NAME, container_state, node_ready, pod_ready
+from harness import container_state, pod_ready
 from pods import deployment_body, pod_body, restarts
 
 
@@ -70,23 +68,6 @@ def test_ready_is_kept_over_an_agent_restart(space, agent):
     was = [c for c in before["status"]["conditions"] if c["type"] == "Ready"][0]
     assert ready["status"] == "True" and \
         ready["lastTransitionTime"] == was["lastTransitionTime"]
-
-
-def test_ready_again_after_the_node_was_not(space, agent):
-    """The node lifecycle controller marks the Pods of a Node that is not ready, and never takes it
-    back: the agent does."""
-    space.pod("steady", container={"readinessProbe": probe()})
-    space.ready("steady")
-    os.kill(agent.process.pid, signal.SIGSTOP)  # else it would say at once that it is ready
-    try:
-        conditions = [{**c, "status": "False"} if c["type"] == "Ready" else c
-                      for c in space.kube.get("Node", NODE_NAME)["status"]["conditions"]]
-        space.kube.patch("Node", NODE_NAME, {"status": {"conditions": conditions}}, sub="/status")
-        space.wait("steady", lambda p: not pod_ready(p), seconds=60)
-    finally:
-        os.kill(agent.process.pid, signal.SIGCONT)
-    space.ready("steady")
-    space.kube.wait("Node", NODE_NAME, node_ready, seconds=60)
 
 
 def test_rolling_update_waits_for_readiness(space):
