@@ -1,5 +1,5 @@
 """Probes and hooks of real guests: a slow starter, readiness that gates traffic and a rolling update,
-liveness that restarts, hooks, and a Node that was not ready for a while."""
+liveness that restarts, and hooks."""
 
 import pytest
 

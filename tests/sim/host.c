@@ -410,34 +410,6 @@ static void op_kill(void *world, struct pod *pod, uint32_t container)
         host_kill(sim, machine);
 }
 
-static void hooked(struct sim *sim, const struct event *event)
-{
-    struct sim_machine *machine = &sim->machines[event->a];
-    if (machine->held)
-        reconcile_hooked(sim->agent, sim->pods[machine->pod].uid, machine->id,
-                         (enum hook_type)event->b, sim_chance(sim, 30));
-}
-
-/* It may fail, or take longer than a grace. */
-static void op_hook(void *world, struct pod *pod, uint32_t container, enum hook_type type)
-{
-    struct sim *sim = world;
-    struct sim_machine *machine = host_machine(sim, pod->containers[container].id);
-    if (!sim_op(sim, "hook", pod->spec->uid) || !machine)
-        return;
-    /* Its end may be on its way to the agent, which then knows no better. */
-    if (machine->state != SIM_RUNNING &&
-        (machine->state != SIM_ENDED || pod->containers[container].machine != MACHINE_RUNNING))
-        sim_fail(sim, "%s: a hook of a machine that does not run", pod->spec->uid);
-    if (type == HOOK_PRE_STOP) /* the first step of a stop: whatever it ends with was asked for */
-        machine->asked = true;
-    sim_after(sim, sim_random(sim, sim_chance(sim, 10) ? 60000 : 4000),
-              (struct event){.fn = hooked,
-                             .epoch = sim->epoch,
-                             .a = machine_index(sim, machine),
-                             .b = (uint32_t)type});
-}
-
 static void probed(struct sim *sim, const struct event *event)
 {
     struct sim_machine *machine = &sim->machines[event->a];
@@ -579,7 +551,7 @@ void host_ops(struct world_ops *ops)
     ops->launch = op_launch;
     ops->stop = op_stop;
     ops->kill = op_kill;
-    ops->hook = op_hook;
+    ops->hook = hook_ask;
     ops->look = op_look;
     ops->put_away = op_put_away;
     ops->clean = op_clean;

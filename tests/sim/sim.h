@@ -193,6 +193,9 @@ struct sim_machine *host_live_machine(struct sim *sim, uint32_t pod);
 void host_adopt(struct sim *sim, struct sim_machine *machine);
 void host_kill(struct sim *sim, struct sim_machine *machine);
 
+/* hooks.c */
+void hook_ask(void *world, struct pod *pod, uint32_t container, enum hook_type type);
+
 /* api.c: the API server and the watch. */
 void api_ops(struct world_ops *ops);
 void api_list(struct sim *sim); /* a new list, then a watch */
