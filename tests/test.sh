@@ -9,8 +9,13 @@ passed=0
 failed=0
 start=$SECONDS
 
-# The control plane's binary takes minutes the first time: it builds while the rest runs.
-tests/cluster/build > "$log/cluster" 2>&1 &
+# What is built from Go modules takes minutes the first time: it builds while the rest runs.
+{
+    tests/cluster/build || exit 1
+    for tool in helm containerd metrics-server; do
+        tests/cluster/tools "$tool" || exit 1
+    done
+} > "$log/cluster" 2>&1 &
 cluster_build=$!
 
 # part NAME COMMAND...: its output is kept and shown; its counts are added.
@@ -47,7 +52,7 @@ part "simulation" make --no-print-directory -j2 sim
 echo "=== waiting for the control plane's binary ($((SECONDS - start)) s)"
 if ! wait "$cluster_build"; then
     tail -n 40 "$log/cluster"
-    echo "the control plane cannot be built: end-to-end tests cannot run"
+    echo "the control plane or a tool beside it cannot be built: end-to-end tests cannot run"
     failed=$((failed + 1))
 else
     part "end-to-end" sh -c 'cd tests/e2e && python3 -m pytest -q -p no:cacheprovider --durations=10'

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 from rig import NODE_NAME, Process, median, percentile, say
-from spaces import CONTROL_IP, NODE
+from spaces import CONTROL_IP, NODE, NODE_IP
 
 STARTS = 7
 LATENCY_PODS = 300
@@ -20,6 +20,7 @@ BURST_ROUNDS = 2
 SHIMS_MAX = 50        # looked at, of those that run
 IDLE_SECONDS = 60
 IDLE_PODS = 1000
+SCRAPES = 15
 COALESCE_MS = 100     # a start that takes longer is reported on the way: one patch more
 KIB = 1024
 
@@ -162,8 +163,24 @@ def idle(rig, report):
     report.add(8, f"wake-ups with {IDLE_PODS} idle Pods", wakes / IDLE_SECONDS, "/s", target=1)
 
 
+def resource_metrics(rig, report):
+    """Row 11, over one connection that stands already: the API server's own way to ask."""
+    process = Process(rig.agent.process.pid)
+    pki = rig.cluster.spaces.path("pki", "apiserver-kubelet-client")
+    url = f"https://{NODE_IP}:10250/metrics/resource"
+    argv = ["curl", "-sk", "--cert", f"{pki}.crt", "--key", f"{pki}.key", "-w", "%{time_total}\\n"]
+    for _ in range(SCRAPES + 1):
+        argv += ["-o", "/dev/null", url]
+    cpu = process.cpu_s()
+    times = [float(t) * 1000 for t in rig.cluster.run(argv).stdout.split()][1:]
+    cpu = process.cpu_s() - cpu
+    report.add(11, f"/metrics/resource with {IDLE_PODS} Pods, p50 of {SCRAPES}", median(times),
+               "ms", target=5)
+    report.add(11, "agent CPU for it", cpu * 1000 / (SCRAPES + 1), "ms", target=5)
+
+
 def growth(rig, report, wanted):
-    """Rows 5, 6 and 8: a fresh agent that is given more and more."""
+    """Rows 5, 6, 8 and 11: a fresh agent that is given more and more."""
     bursts = []
     process = rig.start_agent()
     if 5 in wanted:
@@ -178,6 +195,8 @@ def growth(rig, report, wanted):
             memory(rig, report, pods)
         if pods == IDLE_PODS and 6 in wanted:
             shim(rig, report)
+        if pods == IDLE_PODS and 11 in wanted:
+            resource_metrics(rig, report)
         if pods == IDLE_PODS and 8 in wanted:
             idle(rig, report)
         if pods == IDLE_PODS and 5 not in wanted:
@@ -226,6 +245,6 @@ def run_fake(rig, report, wanted):
         if not rig.agent or not rig.agent.running():
             rig.start_agent()
         burst(rig, report, wanted)
-    if wanted & {5, 6, 8}:
-        say("rows 5, 6, 8: growth")
+    if wanted & {5, 6, 8, 11}:
+        say("rows 5, 6, 8, 11: growth")
         growth(rig, report, wanted)

@@ -4,9 +4,6 @@ node proxy, and straight at :10250.
 import datetime
 import json
 import re
-import os
-import shutil
-import tempfile
 import subprocess
 import time
 
@@ -14,6 +11,7 @@ import pytest
 
 from harness import NODE_IP, NODE_NAME
 from pods import bound_body, restarts
+from programs import debian_program
 
 SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)(?: (\d+))?$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -349,22 +347,8 @@ def test_a_monitor_needs_no_more_than_nodes_metrics(cluster, agent):
         cluster.kubectl("delete", "serviceaccount", "monitor", "-n", "kube-system")
 
 
-def find_promtool():
-    """Debian's promtool, taken out of its package: installing it would start a server."""
-    cache = os.environ.get("UNIKUBELET_CACHE") or os.path.expanduser("~/.cache/unikubelet")
-    kept = os.path.join(cache, "prometheus", "usr", "bin", "promtool")
-    if not os.path.exists(kept):
-        with tempfile.TemporaryDirectory() as work:
-            subprocess.run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download",
-                            "prometheus"], cwd=work, check=True)
-            package = os.path.join(work, os.listdir(work)[0])
-            subprocess.run(["dpkg-deb", "-x", package, os.path.join(cache, "prometheus")],
-                           check=True)
-    return kept
-
-
 def test_promtool_accepts_all_metrics(cluster, space):
-    promtool = shutil.which("promtool") or find_promtool()
+    promtool = debian_program("prometheus", "promtool")
     space.create_body(bound_body("checked", space.guests["hello"]))
     space.ready("checked")
     for path in ("metrics", "metrics/resource", "metrics/cadvisor", "metrics/probes"):
