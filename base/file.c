@@ -267,3 +267,15 @@ int file_remove_tree(const char *path)
     } while (removal.progress);
     return removal.error ? removal.error : -ENOTEMPTY;
 }
+
+/* A record lock, not flock(2): a child between vfork and exec has a copy of every descriptor and
+ * would hold an flock for a moment longer than the agent that was killed, and the next agent would
+ * be turned away. A record lock belongs to the process and no child inherits it. */
+int file_lock(int fd)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (fcntl(fd, F_SETLK, &whole) == 0)
+        return 0;
+    return errno == EACCES ? -EWOULDBLOCK : -errno; /* POSIX allows either for a lock held */
+}

@@ -17,3 +17,7 @@ int file_mkdirs(const char *path, mode_t mode);
 /* rm -r without following symbolic links or crossing into another file system; absent is success.
  */
 int file_remove_tree(const char *path);
+/* Takes the whole file for this process alone, at once or not at all: -EWOULDBLOCK when another has
+ * it. fd is open for writing; the lock ends with the process, whatever its children still hold, or
+ * when this process closes any descriptor of the file. */
+int file_lock(int fd);

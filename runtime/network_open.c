@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define GUARD_MS_MAX                                                            \
@@ -106,12 +105,12 @@ static int take_lock(struct network *network, struct err *err)
 {
     CLEANUP(free) char *path = xasprintf("%s.unikubelet.lock", network->netns_dir);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int r;
 
     if (fd < 0)
         return err_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        int r = -errno;
-
+    r = file_lock(fd);
+    if (r < 0) {
         (void)close(fd);
         if (r == -EWOULDBLOCK)
             return err_set(err, r,

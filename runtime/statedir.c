@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #define SUFFIX ".pod"
@@ -45,15 +44,16 @@ static int read_boot_id(char boot_id[STATEDIR_BOOT_ID_LEN + 1], struct err *err)
 
 static int take_lock(struct statedir *dir, struct err *err)
 {
+    int r;
+
     dir->lock_fd = openat(dir->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (dir->lock_fd < 0)
         return err_set(err, -errno, "cannot open %s/lock: %s", dir->path, strerror(errno));
-    if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno == EWOULDBLOCK)
-            return err_set(err, -EWOULDBLOCK, "state directory %s is in use by another agent",
-                           dir->path);
-        return err_set(err, -errno, "cannot lock %s: %s", dir->path, strerror(errno));
-    }
+    r = file_lock(dir->lock_fd);
+    if (r == -EWOULDBLOCK)
+        return err_set(err, r, "state directory %s is in use by another agent", dir->path);
+    if (r < 0)
+        return err_set(err, r, "cannot lock %s: %s", dir->path, strerror(-r));
     return 0;
 }
 

@@ -11,11 +11,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -141,17 +143,76 @@ static void test_names(void **state)
     assert_int_equal(count_suffix(f, ".pod"), 0);
 }
 
-static void test_second_agent(void **state)
+/* In a process of its own, as an agent is: the lock is the process's. */
+static int second_agent(const char *path)
 {
-    struct fixture *f = *state;
     struct statedir *other = NULL;
     struct err err = {0};
 
-    assert_int_equal(statedir_open(f->path, &other, &err), -EWOULDBLOCK);
-    assert_null(other);
-    assert_non_null(strstr(err.text, "another agent"));
+    if (statedir_open(path, &other, &err) != -EWOULDBLOCK || other)
+        return 1;
+    return strstr(err.text, "another agent") ? 0 : 2;
+}
+
+static void test_second_agent(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(second_agent(f->path));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
     statedir_close(f->dir);
     assert_int_equal(statedir_open(f->path, &f->dir, &err), 0);
+}
+
+/* An agent that dies while a child of its has copies of its descriptors still, as one between vfork
+ * and exec: told through the pipe that the directory is taken and the child there. */
+static void agent_with_child(const char *path, int told, int held)
+{
+    struct statedir *dir = NULL;
+    struct err err = {0};
+    char byte;
+
+    if (statedir_open(path, &dir, &err) < 0)
+        _exit(1);
+    if (fork() == 0) {
+        (void)!write(told, "x", 1);
+        (void)!read(held, &byte, 1); /* until the test closes its end */
+        _exit(0);
+    }
+    for (;;)
+        pause();
+}
+
+static void test_dead_agents_child(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    int told[2];
+    int held[2];
+    char byte;
+    pid_t pid;
+
+    statedir_close(f->dir);
+    assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(held, O_CLOEXEC), 0);
+    pid = fork();
+    if (pid == 0) {
+        (void)close(held[1]);
+        agent_with_child(f->path, told[1], held[0]);
+    }
+    (void)close(told[1]);
+    assert_int_equal(read(told[0], &byte, 1), 1);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(statedir_open(f->path, &f->dir, &err), 0);
+    (void)close(held[1]);
+    (void)close(held[0]);
+    (void)close(told[0]);
 }
 
 /* Loads one good and one damaged file: the good one always comes back. */
@@ -275,6 +336,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_agent, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dead_agents_child, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_truncation, setup, teardown),
         cmocka_unit_test(test_every_damaged_byte),
         cmocka_unit_test_setup_teardown(test_foreign_files, setup, teardown),
