@@ -12,6 +12,7 @@
 #include <uv.h>
 
 struct credentials;
+struct image_collector;
 struct endpoints;
 struct events;
 struct host;
@@ -47,6 +48,7 @@ struct agent {
     struct kube_client *client;
     struct identity *identity;
     struct credentials *credentials;
+    struct image_collector *image_collector;
     struct events *events;
     struct fetcher fetcher;
     struct watch *pods;

@@ -139,6 +139,16 @@ static const struct config_key keys[] = {
      AT(insecure_registries), "", 0, 0, "registries spoken to without TLS, host[:port]"},
     {"registryCAFile", "registry-ca-file", NULL, KEY_STRING, SHAPE_PATH, AT(registry_ca_file), "",
      0, 0, "CA of registries; default: the system's"},
+    {"platformKernel", "platform-kernel", NULL, KEY_STRING, SHAPE_PATH, AT(platform_kernel), "", 0,
+     0, "kernel for images that have a root file system but no kernel; default: they are refused"},
+    {"imageGCHighThresholdPercent", "image-gc-high-threshold-percent", NULL, KEY_INT, SHAPE_TEXT,
+     AT(image_gc_high), "85", 0, 100, "fullness of the disk at which unused images are removed"},
+    {"imageGCLowThresholdPercent", "image-gc-low-threshold-percent", NULL, KEY_INT, SHAPE_TEXT,
+     AT(image_gc_low), "80", 0, 100, "fullness down to which they are"},
+    {"imageMinimumGCAgeSeconds", "image-minimum-gc-age-seconds", NULL, KEY_INT, SHAPE_TEXT,
+     AT(image_gc_min_age_s), "120", 0, 31536000, "an image unused for less is not removed"},
+    {"imageMaximumGCAgeSeconds", "image-maximum-gc-age-seconds", NULL, KEY_INT, SHAPE_TEXT,
+     AT(image_gc_max_age_s), "0", 0, 31536000, "one unused for longer is, always; 0: never"},
 };
 
 /* The host's name in lower case, as the kubelet has it. */

@@ -63,6 +63,11 @@ struct config {
     struct config_list image_layouts;
     struct config_list insecure_registries;
     char *registry_ca_file;
+    char *platform_kernel; /* "": none */
+    int64_t image_gc_high; /* percent of the disk */
+    int64_t image_gc_low;
+    int64_t image_gc_min_age_s;
+    int64_t image_gc_max_age_s; /* 0: none */
 };
 
 /* Reads argv and environ. On failure the text names file and line, variable or flag. */

@@ -117,10 +117,20 @@ static bool is_images_own(const struct image *image, const struct key_value *pai
     return false;
 }
 
-static int write_cmdline(const struct machine *m, const struct pod *pod,
-                         const struct guest_ops *guest, struct arena *arena, struct buf *out,
-                         struct err *err)
+/* The image's view of a solo5 manifest, as the guest kinds see it. */
+static const struct guest_device *guest_devices(const struct image *image, struct arena *arena)
 {
+    struct guest_device *devices = arena_array(arena, image->devices_len + 1, sizeof(*devices));
+    for (size_t i = 0; i < image->devices_len; i++)
+        devices[i] = (struct guest_device){.name = image->devices[i].name,
+                                           .is_net = image->devices[i].is_net};
+    return devices;
+}
+
+static int write_cmdline(const struct machine *m, struct pod *pod, const struct guest_ops *guest,
+                         struct arena *arena, struct buf *out, struct err *err)
+{
+    size_t dropped = 0;
     struct env_result env = {0};
     int result = resolve(m, pod, arena, &env, err);
     if (result < 0)
@@ -152,8 +162,17 @@ static int write_cmdline(const struct machine *m, const struct pod *pod,
         .os_features = m->image->os_features,
         .os_features_len = m->image->os_features_len,
         .board = guest->board,
+        .has_disk = m->image->disk != NULL,
+        .devices = guest_devices(m->image, arena),
+        .devices_len = m->image->devices_len,
     };
-    return guest->cmdline(&input, out, err);
+    result = guest_cmdline(guest, &input, out, &dropped, err);
+    if (result == 0 && dropped > 0)
+        agent_event(m->agent, pod, 0, true, "ServiceLinksDropped",
+                    "%zu variables of Services left out: with them the %s command line would be "
+                    "too long; set enableServiceLinks: false to say that they are not needed",
+                    dropped, guest->kind);
+    return result;
 }
 
 static int start(struct machine *m, struct pod *pod, const struct guest_ops *guest,
@@ -191,7 +210,10 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
                 .cpus = guest_cpus(agent, &c->resources),
                 .mac = m->net_up ? m->net.mac : NULL,
                 .mtu = m->net.mtu,
+                .disk = m->image->disk,
+                .disk_readonly = m->image->disk_readonly,
                 .debug_exit = guest->debug_exit,
+                .debug_exit_port = guest->debug_exit_port,
                 .name = name,
             },
         .memory_limit_bytes =

@@ -1,6 +1,7 @@
 /* The world of reconcile on this host: images, networks and machines of Pods, joined to the
  * callbacks of runtime/. Turns a Pod's spec into a machine's. Called by reconcile only. */
 #include "provider/machines.h"
+#include "provider/pull.h"
 #include "provider/static_pods.h"
 
 #include "base/arena.h"
@@ -143,22 +144,12 @@ static void on_pulled(void *userdata, const struct image_result *result)
 
 static void world_pull(void *world, struct pod *pod, uint32_t container)
 {
-    static const enum image_policy policies[] = {
-        [PULL_ALWAYS] = IMAGE_ALWAYS,
-        [PULL_IF_NOT_PRESENT] = IMAGE_IF_NOT_PRESENT,
-        [PULL_NEVER] = IMAGE_NEVER,
-    };
     struct agent *agent = world;
     struct machine *m = machine_of(agent, pod);
-    const struct container_spec *c = pod_container(pod->spec, container);
     if (m->pull)
-        image_pull_cancel(m->pull);
+        pull_cancel(m->pull);
     m->pull_of = container;
-    if (c->pull_policy == PULL_ALWAYS ||
-        (c->pull_policy == PULL_IF_NOT_PRESENT && !image_present(agent->images, c->image)))
-        agent_event(agent, pod, (int)container, false, "Pulling", "Pulling image \"%s\"", c->image);
-    m->pull = image_pull_start(agent->images, c->image, policies[c->pull_policy], NULL, NULL,
-                               on_pulled, m);
+    m->pull = pull_start(agent, pod, container, on_pulled, m);
 }
 
 /* ---- network ---- */
@@ -474,7 +465,7 @@ static void world_forget(void *world, struct pod *pod)
     if (!m)
         return;
     if (m->pull)
-        image_pull_cancel(m->pull);
+        pull_cancel(m->pull);
     if (m->instance)
         instance_release(m->instance);
     image_unref(m->image);

@@ -6,13 +6,14 @@
 #include "runtime/image.h"
 #include "runtime/network.h"
 
+struct pull;
 struct stats;
 
 /* The world's data of one Pod, in pod->machine. */
 struct machine {
     struct agent *agent;
     char *uid;
-    struct image_pull *pull;
+    struct pull *pull;
     uint32_t pull_of; /* the container whose image is being pulled */
     struct image *image;
     uint32_t image_of;

@@ -1,5 +1,7 @@
 /* The agent's life: configuration, parts in their order, the loop, and an end that leaves every
  * machine running. Nothing is decided here. */
+#include "runtime/image_worker.h"
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -164,6 +166,8 @@ int main(int argc, char **argv)
     (void)mallopt(M_ARENA_MAX, 1);
     (void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
     (void)signal(SIGPIPE, SIG_IGN);
+    if (argc == 2 && str_eq(argv[1], IMAGE_WORKER_COMMAND))
+        return image_worker_main();
     raise_files_limit();
     if (config_load(argc, argv, &agent.config, &command, &err) < 0) {
         fprintf(stderr, "unikubelet: %s\n", err.text);

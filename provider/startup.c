@@ -13,6 +13,7 @@
 #include "provider/agent.h"
 #include "provider/core/quantity.h"
 #include "provider/credentials.h"
+#include "provider/image_gc.h"
 #include "provider/host.h"
 #include "provider/node.h"
 #include "provider/prober.h"
@@ -196,6 +197,8 @@ static int open_images(struct agent *agent, struct err *err)
         .insecure_registries = (const char *const *)config->insecure_registries.items,
         .insecure_registries_len = config->insecure_registries.len,
         .registry_ca_file = str_empty(config->registry_ca_file) ? NULL : config->registry_ca_file,
+        .worker = "/proc/self/exe",
+        .platform_kernel = str_empty(config->platform_kernel) ? NULL : config->platform_kernel,
     };
     int result = image_store_open(&agent->loop, &agent->fetcher, &images, &agent->images, err);
     free(dir);
@@ -446,6 +449,8 @@ int startup_begin(struct agent *agent, struct err *err)
         result = start_identity(agent, bootstrap ? &kube : NULL, err);
     if (result == 0)
         agent->credentials = credentials_watch(agent, &kube, &credentials_callbacks);
+    if (result == 0)
+        agent->image_collector = image_collector_start(agent);
     kube_config_free(&kube);
     return result;
 }
@@ -456,6 +461,7 @@ void startup_end(struct agent *agent)
     static_pods_stop(agent->static_pods);
     api_stop(agent);
     credentials_stop(agent->credentials);
+    image_collector_stop(agent->image_collector);
     identity_stop(agent->identity);
     server_stop(agent->server); /* ends the streams, which belong to endpoints */
     endpoints_free(agent->endpoints);

@@ -2,10 +2,13 @@
  * Called by whoever launches an instance (provider) and by the instance when it ended. */
 #include "runtime/guest_int.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/str.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
@@ -14,8 +17,8 @@
 #define MESSAGE_LINES_MAX 3
 
 static const struct guest_ops *const kinds[] = {
-    &guest_unikraft,
-    &guest_linux,
+    &guest_unikraft, &guest_linux, &guest_solo5, &guest_hermit,
+    &guest_osv,      &guest_nanos, &guest_raw,
 };
 
 const struct guest_ops *guest_find(const char *kind)
@@ -24,6 +27,58 @@ const struct guest_ops *guest_find(const char *kind)
         if (str_eq(kinds[i]->kind, kind))
             return kinds[i];
     return NULL;
+}
+
+int guest_cmdline(const struct guest_ops *guest, const struct guest_input *input, struct buf *out,
+                  size_t *ret_dropped, struct err *err)
+{
+    struct guest_input less = *input;
+    struct guest_env *env;
+    int r = guest->cmdline(input, out, err);
+
+    *ret_dropped = 0;
+    if (r != -E2BIG)
+        return r;
+    env = xcalloc(input->env_len + 1, sizeof(*env));
+    less.env = env;
+    less.env_len = 0;
+    for (size_t i = 0; i < input->env_len; i++)
+        if (!input->env[i].service_link)
+            env[less.env_len++] = input->env[i];
+    if (less.env_len < input->env_len) {
+        buf_reset(out);
+        r = guest->cmdline(&less, out, err);
+        *ret_dropped = r < 0 ? 0 : input->env_len - less.env_len;
+    }
+    free(env);
+    return r;
+}
+
+int guest_refuse_env(const struct guest_input *input, const char *why, struct err *err)
+{
+    for (size_t i = 0; i < input->env_len; i++)
+        if (!input->env[i].optional && !input->env[i].service_link)
+            return err_spec(err, -ENOTSUP, "environment variable %s: %s", input->env[i].key, why);
+    return 0;
+}
+
+void guest_add_word(struct buf *out, const char *text)
+{
+    if (out->len > 0)
+        buf_addc(out, ' ');
+    buf_adds(out, text);
+}
+
+int guest_check_ipv4(const struct guest_net *net, const char *kind, struct err *err)
+{
+    if (!guest_is_ipv4(net->ip) || net->prefix_len > 32)
+        return err_spec(err, -EAFNOSUPPORT,
+                        "the Pod's address %s/%u is not IPv4, the only kind that %s command line "
+                        "carries",
+                        net->ip, net->prefix_len, kind);
+    if (!str_empty(net->gateway) && !guest_is_ipv4(net->gateway))
+        return err_spec(err, -EAFNOSUPPORT, "the gateway %s is not IPv4", net->gateway);
+    return 0;
 }
 
 const char *guest_feature(const struct guest_input *input, const char *name)

@@ -24,7 +24,13 @@ struct guest_net {
 struct guest_env {
     const char *key;
     const char *value;
-    bool optional; /* the image's own: left out by a kernel that takes no environment at all */
+    bool optional;     /* the image's own: left out by a kernel that takes no environment at all */
+    bool service_link; /* made for a Service: the first to go when there is no room */
+};
+
+struct guest_device {
+    const char *name; /* as the image's manifest calls it */
+    bool is_net;      /* else a block device */
 };
 
 struct guest_input {
@@ -38,6 +44,9 @@ struct guest_input {
     const char *const *os_features; /* CONFIG_X=y of the image; may be empty: assume defaults */
     size_t os_features_len;
     enum vmm_board board;
+    bool has_disk;
+    const struct guest_device *devices; /* of a solo5 manifest: all must be given, no others */
+    size_t devices_len;
 };
 
 enum guest_stop {
@@ -58,6 +67,7 @@ struct guest_ops {
     enum vmm_board board; /* the board it runs best on */
     enum guest_stop stop;
     bool debug_exit;
+    uint16_t debug_exit_port; /* 0: 0x501 */
     uint32_t memory_mib_min;
     bool ipv6; /* takes an IPv6 address, alone or beside an IPv4 one */
     /* Appends the whole command line to out. ERR_SPEC when a limit or quoting rule is broken. */
@@ -69,3 +79,8 @@ struct guest_ops {
 
 /* NULL when unknown. */
 const struct guest_ops *guest_find(const char *kind);
+/* guest->cmdline with all of the environment; when that is too much (-E2BIG) without the variables
+ * made for Services, whose number is then in *ret_dropped (else 0). The text of an error names the
+ * limit, the number and what to do. */
+int guest_cmdline(const struct guest_ops *guest, const struct guest_input *input, struct buf *out,
+                  size_t *ret_dropped, struct err *err);

@@ -6,6 +6,11 @@
 
 extern const struct guest_ops guest_unikraft;
 extern const struct guest_ops guest_linux;
+extern const struct guest_ops guest_solo5;
+extern const struct guest_ops guest_hermit;
+extern const struct guest_ops guest_osv;
+extern const struct guest_ops guest_nanos;
+extern const struct guest_ops guest_raw;
 
 /* A crashed kernel's exit code: 128 + SIGABRT, what a process that gives up on itself has. 1 would
  * look like a program's own answer, and Jobs tell the two apart (podFailurePolicy). */
@@ -26,6 +31,13 @@ uint64_t guest_feature_number(const struct guest_input *input, const char *name,
 bool guest_is_ipv4(const char *text);
 /* The netmask of a prefix, e.g. 255.255.240.0. dst holds 16. */
 void guest_netmask(uint32_t prefix_len, char dst[16]);
+/* For kinds whose command line carries no environment: variables of the Pod's own are refused, the
+ * image's are left out. why: what to do instead. */
+int guest_refuse_env(const struct guest_input *input, const char *why, struct err *err);
+/* Appends a word, with a space before it when it is not the first. */
+void guest_add_word(struct buf *out, const char *text);
+/* An IPv4 address and gateway, or the sentence that says which is not. kind: "a Hermit". */
+int guest_check_ipv4(const struct guest_net *net, const char *kind, struct err *err);
 /* First byte that no command line can carry (control characters but the tab), or NULL. */
 const char *guest_control_char(const char *text);
 

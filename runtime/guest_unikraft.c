@@ -22,8 +22,10 @@
 #define LOADER_TOKENS 1
 #define LOADER_BYTES 256
 
-/* microvm without ACPI fills its eight transports from the last: the first device, our only one. */
-#define MMIO_FIRST_DEVICE "512@0xfeb00e00:12"
+/* microvm without ACPI fills its eight transports from the last: the first device has the last. */
+#define MMIO_BASE_LAST 0xfeb00e00u
+#define MMIO_BYTES 512u
+#define MMIO_IRQ_LAST 12u
 
 #define DNS_MAX 2 /* places in netdev.ip */
 
@@ -115,6 +117,24 @@ static int check_net(const struct guest_input *input, struct err *err)
     return 0;
 }
 
+/* Where the devices are, in the order of vmm_machine: the network, the disk. */
+static void add_devices(struct line *line, const struct guest_input *input)
+{
+    unsigned count = (input->net && input->net->ip ? 1u : 0u) + (input->has_disk ? 1u : 0u);
+
+    if (input->board != BOARD_MICROVM_NOACPI)
+        return;
+    for (unsigned i = 0; i < count; i++) {
+        char where[48];
+
+        str_fmt(where, sizeof(where), "%u@0x%x:%u", MMIO_BYTES, MMIO_BASE_LAST - i * MMIO_BYTES,
+                MMIO_IRQ_LAST - i);
+        /* Two spellings, one per kind of build; each ignores the other's. */
+        add_param(line, "virtio_mmio.device", where);
+        add_param(line, "libvirtio_mmio.device", where);
+    }
+}
+
 /* netdev.ip=CIDR:GW:DNS0:DNS1:HOST:DOMAIN. Names with a colon in them would shift the rest. */
 static int add_net(struct line *line, const struct guest_input *input, struct err *err)
 {
@@ -134,11 +154,6 @@ static int add_net(struct line *line, const struct guest_input *input, struct er
         (net->search && strpbrk(net->search, ": \t'\"\\[]")))
         return err_spec(err, -EINVAL, "host name or search domain cannot go into netdev.ip");
 
-    if (input->board == BOARD_MICROVM_NOACPI) {
-        /* Two spellings, one per kind of build; each ignores the other's. */
-        add_param(line, "virtio_mmio.device", MMIO_FIRST_DEVICE);
-        add_param(line, "libvirtio_mmio.device", MMIO_FIRST_DEVICE);
-    }
     buf_addf(&value, "%s/%u:%s:%s:%s:%s:%s", net->ip, net->prefix_len,
              net->gateway ? net->gateway : "", dns[0], dns[1], net->hostname ? net->hostname : "",
              net->search ? net->search : "");
@@ -260,6 +275,7 @@ static int unikraft_cmdline(const struct guest_input *input, struct buf *out, st
     int r = 0;
 
     add_name(&line, input->name);
+    add_devices(&line, input);
     if (input->net && input->net->ip)
         r = add_net(&line, input, err);
     if (r >= 0) {

@@ -160,6 +160,8 @@ static void copy_config(struct image_store_config *dst, const struct image_store
     dst->layouts = layouts;
     dst->insecure_registries = hosts;
     dst->registry_ca_file = src->registry_ca_file ? xstrdup(src->registry_ca_file) : NULL;
+    dst->worker = src->worker ? xstrdup(src->worker) : NULL;
+    dst->platform_kernel = src->platform_kernel ? xstrdup(src->platform_kernel) : NULL;
 }
 
 static void free_config(struct image_store_config *config)
@@ -171,6 +173,8 @@ static void free_config(struct image_store_config *config)
     free((void *)config->layouts);
     free((void *)config->insecure_registries);
     free((char *)config->registry_ca_file);
+    free((char *)config->platform_kernel);
+    free((char *)config->worker);
 }
 
 int image_store_open(struct uv_loop_s *loop, const struct fetcher *fetcher,
@@ -188,6 +192,8 @@ int image_store_open(struct uv_loop_s *loop, const struct fetcher *fetcher,
     }
     store->loop = loop;
     copy_config(&store->config, config);
+    if (config->platform_kernel)
+        store->disk.platform_kernel = xstrdup(config->platform_kernel);
     store->blobs = map_new();
     store->jobs = map_new();
     TAILQ_INIT(&store->ready);

@@ -10,7 +10,14 @@ struct err;
 struct fetcher;
 struct uv_loop_s;
 
+#define IMAGE_WORKER_COMMAND "image-worker"
+
 enum image_policy { IMAGE_ALWAYS, IMAGE_IF_NOT_PRESENT, IMAGE_NEVER };
+
+struct image_device {
+    const char *name;
+    bool is_net; /* else a block device */
+};
 
 /* An unpacked image. Owned by the store, alive while it is referenced (image_ref/image_unref).
  * Strings never NULL unless said. */
@@ -19,10 +26,15 @@ struct image {
     const char *digest;     /* "sha256:..": of what the name refers to, an index or a manifest, as
                              * containerd has it; kubectl shows it in imageID */
     const char *name;       /* repository without tag: imageID is name@digest */
-    const char *kernel;     /* path, NULL when the image has none */
+    const char *kernel;     /* path; of the platform's kernel when the image has none */
     const char *initrd;     /* path, NULL when it has none */
-    const char *guest_kind; /* "unikraft", "linux": label or platform decides; see guest.h */
-    const char *os;         /* platform as packed: qemu, kvm, linux, ... */
+    const char *disk;       /* path of a raw disk image, NULL when it has none */
+    bool disk_readonly;     /* a ROM */
+    const char *guest_kind; /* "unikraft", "linux": see image_kind.h and guest.h */
+    const struct image_device *devices; /* of a solo5 manifest */
+    size_t devices_len;
+    const char *solo5_target; /* "hvt", "virtio", ..; "" for other kinds */
+    const char *os;           /* platform as packed: qemu, kvm, linux, ... */
     const char *architecture;
     const char *const *os_features; /* CONFIG_X=y */
     size_t os_features_len;
@@ -46,6 +58,11 @@ struct image_store_config {
     const char *const *insecure_registries; /* host[:port]: plain HTTP allowed, as for loopback */
     size_t insecure_registries_len;
     const char *registry_ca_file; /* NULL: system */
+    /* For images with a root file system but no kernel; NULL: they are refused. */
+    const char *platform_kernel;
+    /* Program that unpacks when it is called with IMAGE_WORKER_COMMAND (this agent's own); NULL:
+     * unpacking is not confined. */
+    const char *worker;
 };
 
 struct image_store;

@@ -151,6 +151,7 @@ void disk_close(struct disk *disk)
     for (size_t i = 0; i < disk->refs_len; i++)
         ref_free(&disk->refs[i]);
     free(disk->refs);
+    free(disk->platform_kernel);
     free(disk->dir);
     *disk = (struct disk){.dir = NULL};
 }
@@ -200,6 +201,21 @@ int disk_ref_set(struct disk *disk, const struct image_name *name, const char *d
             ref->tag[0] = '\0';
     }
     ref_append(disk, repo, name->tag, digest, manifest, size_bytes);
+    return refs_save(disk, err);
+}
+
+int disk_ref_forget(struct disk *disk, const char *manifest, struct err *err)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < disk->refs_len; i++)
+        if (str_eq(disk->refs[i].manifest, manifest))
+            ref_free(&disk->refs[i]);
+        else
+            disk->refs[kept++] = disk->refs[i];
+    if (kept == disk->refs_len)
+        return 0;
+    disk->refs_len = kept;
     return refs_save(disk, err);
 }
 

@@ -29,6 +29,7 @@ struct disk {
     struct disk_ref *refs; /* oldest first */
     size_t refs_len;
     struct held_image *held; /* images in use: Pods of one image share it */
+    char *platform_kernel;   /* NULL: none */
 };
 
 int disk_open(struct disk *disk, const char *dir, struct err *err);
@@ -43,6 +44,9 @@ const struct disk_ref *disk_ref_find_digest(const struct disk *disk, const char 
 int disk_ref_set(struct disk *disk, const struct image_name *name, const char *digest,
                  const char *manifest, uint64_t size_bytes, struct err *err);
 
+/* Forgets all names of an image, and saves. */
+int disk_ref_forget(struct disk *disk, const char *manifest, struct err *err);
+
 /* malloc'd paths. */
 char *disk_blob_path(const struct disk *disk, const char *digest);
 char *disk_image_path(const struct disk *disk, const char *manifest);
@@ -55,14 +59,29 @@ int disk_document(const struct disk *disk, const char *digest, struct buf *out);
 int disk_document_save(const struct disk *disk, const char *digest, const struct buf *text,
                        struct err *err);
 
+/* What image.json remembers beside the config. Strings are the caller's. */
+struct disk_facts {
+    const char *guest_kind;
+    bool has_kernel; /* else it is run with the platform's */
+    bool has_initrd;
+    bool has_disk;
+    bool disk_readonly;
+    const struct image_device *devices;
+    size_t devices_len;
+    const char *solo5_target; /* NULL: none */
+    uint64_t size_bytes;
+};
+
 /* Writes image.json into tmp and makes tmp the image of the manifest. */
 int disk_image_commit(const struct disk *disk, const char *tmp, const char *manifest,
-                      const struct oci_config *config, const char *guest_kind, bool has_initrd,
-                      uint64_t size_bytes, struct err *err);
+                      const struct oci_config *config, const struct disk_facts *facts,
+                      struct err *err);
 /* An unpacked image with one reference for the caller; NULL: not here, or unreadable (then it is
  * removed). */
 struct image *disk_image_load(struct disk *disk, const char *reference, const char *repo,
                               const char *digest, const char *manifest);
+/* Whether somebody has a reference to this manifest's image. */
+bool disk_image_held(const struct disk *disk, const char *manifest);
 /* Images in use stay, and are nobody's. */
 void disk_image_forget(struct disk *disk);
 

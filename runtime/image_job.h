@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "runtime/image_int.h"
 #include "runtime/image_oci.h"
+#include "runtime/image_unpack.h"
 
 #define JOB_DOWNLOADS_MAX 3 /* layers of one image at a time */
 
@@ -21,9 +22,8 @@ struct job_layer {
     struct image_want want;
     struct image_job *job;
     const struct oci_layer *oci;
-    const char *kernel; /* path to take out of it; NULL: none */
-    const char *initrd;
-    bool verified; /* downloaded just now */
+    const char *files[_UNPACK_FILES]; /* paths to take out of it; NULL: none */
+    bool verified;                    /* downloaded just now */
 };
 
 struct unpack_work;
@@ -54,8 +54,9 @@ struct image_job {
     size_t layers_len;
     size_t next; /* the first that was not started */
     size_t under_way;
-    bool annotated; /* some layer is said to have the kernel */
-    bool again;     /* a corrupt blob was found once already */
+    bool annotated;  /* some layer is said to have the kernel, or to be the image's only content */
+    bool want_urunc; /* nothing says where the kernel is: /urunc.json may */
+    bool again;      /* a corrupt blob was found once already */
     struct unpack_work *work;
 };
 

@@ -5,9 +5,9 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/str.h"
-#include "runtime/guest.h"
 #include "runtime/image_job.h"
-#include "runtime/image_unpack.h"
+#include "runtime/image_kind.h"
+#include "runtime/image_worker.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,6 +21,7 @@ struct unpack_work {
     uv_work_t req;
     struct image_job *job; /* NULL: it left, nobody wants the result */
     struct arena *arena;
+    const char *program; /* of the worker; NULL: this process */
     struct unpack unpack;
     struct err err;
     int result;
@@ -36,70 +37,41 @@ static void work_run(uv_work_t *req)
     if (mkdir(work->unpack.dir, 0755) < 0)
         work->result = disk_write_error("the image", work->unpack.dir, errno, &work->err);
     else
-        work->result = unpack_run(&work->unpack, &work->err);
+        work->result = image_worker_run(work->program, &work->unpack, &work->err);
     if (work->result < 0 || atomic_load(&work->unpack.cancelled))
         (void)file_remove_tree(work->unpack.dir);
 }
 
 static void work_free(struct unpack_work *work)
 {
+    buf_free(&work->unpack.urunc);
     arena_free(work->arena);
     free(work);
-}
-
-/* The kind that the image names, else by platform: see docs/guests.md. NULL: the kind is unknown.
- */
-static const char *guest_kind(const struct image_job *job, const struct unpack_work *work)
-{
-    const char *named = job->config.guest ? job->config.guest : job->oci.guest;
-
-    if (named)
-        return guest_find(named) ? named : NULL;
-    if (str_eq(job->config.os, "linux") && work->unpack.is_bzimage)
-        return "linux";
-    return "unikraft";
-}
-
-static void refuse_kernelless(struct image_job *job)
-{
-    struct err err;
-
-    if (job->annotated)
-        err_spec(&err, -ENOENT,
-                 "image \"%s\" has no unikernel kernel: a layer is annotated %s, but the file is "
-                 "not in it",
-                 job->full, OCI_KERNEL);
-    else
-        err_spec(&err, -ENOENT,
-                 "image \"%s\" has no unikernel kernel: none of its %zu layers is annotated %s or "
-                 "has %s (platform %s/%s)",
-                 job->full, job->oci.layers_len, OCI_KERNEL, KERNEL_PATH, job->config.os,
-                 job->config.architecture);
-    job_refuse(job, &err);
 }
 
 /* Unpacked into work's directory: give it its name. */
 static void commit(struct image_job *job, struct unpack_work *work)
 {
-    const char *kind = guest_kind(job, work);
+    const struct image_store_config *config = &job->store->config;
+    struct image_found found = {
+        .full = job->full,
+        .manifest = &job->oci,
+        .config = &job->config,
+        .unpacked = &work->unpack,
+        .annotated = job->annotated,
+        .platform_kernel = config->platform_kernel != NULL,
+    };
+    struct disk_facts facts = {.size_bytes = job->size_bytes};
     struct err err;
-    int r;
+    int r = image_kind(&found, job->arena, &facts, &err);
 
-    if (!work->unpack.has_kernel || !kind) {
+    if (r < 0) {
         (void)file_remove_tree(work->unpack.dir);
-        if (work->unpack.has_kernel) {
-            err_spec(&err, -ENOTSUP,
-                     "image \"%s\" is of guest kind \"%.64s\" (%s), which is not "
-                     "supported",
-                     job->full, job->config.guest ? job->config.guest : job->oci.guest, OCI_GUEST);
-            job_refuse(job, &err);
-        } else {
-            refuse_kernelless(job);
-        }
+        job_refuse(job, &err);
         return;
     }
-    r = disk_image_commit(&job->store->disk, work->unpack.dir, job->manifest, &job->config, kind,
-                          work->unpack.has_initrd, job->size_bytes, &err);
+    r = disk_image_commit(&job->store->disk, work->unpack.dir, job->manifest, &job->config, &facts,
+                          &err);
     (void)file_remove_tree(work->unpack.dir); /* still there when it was not renamed */
     if (r < 0)
         job_fail(job, &err);
@@ -159,11 +131,16 @@ static void start_unpacking(struct image_job *job)
             .digest = arena_strdup(arena, desc->digest),
             .size = desc->size,
             .verify = !layer->verified,
-            .kernel = arena_strdup(arena, layer->kernel),
-            .initrd = arena_strdup(arena, layer->initrd),
-            .whole_kernel = layer->oci->is_kernel,
-            .whole_initrd = layer->oci->is_initrd,
+            .whole =
+                {
+                    [UNPACK_KERNEL] = layer->oci->is_kernel,
+                    [UNPACK_INITRD] = layer->oci->is_initrd,
+                    [UNPACK_DISK] = layer->oci->is_rom,
+                },
+            .never_tar = layer->oci->is_rom,
         };
+        for (int file = 0; file < _UNPACK_FILES; file++)
+            layers[i].files[file] = arena_strdup(arena, layer->files[file]);
     }
     work->arena = arena;
     work->job = job;
@@ -171,6 +148,8 @@ static void start_unpacking(struct image_job *job)
     work->unpack.layers = layers;
     work->unpack.layers_len = job->layers_len;
     work->unpack.dir = arena_strdup(arena, dir);
+    work->unpack.want_urunc = job->want_urunc;
+    work->program = arena_strdup(arena, job->store->config.worker);
     job->step = JOB_UNPACK;
     job->work = work;
     (void)uv_queue_work(job->store->loop, &work->req, work_run, work_done);
@@ -212,40 +191,79 @@ static void start_downloads(struct image_job *job)
         start_unpacking(job);
 }
 
-/* Where to look in a layer. With an annotated kernel only annotated layers are fetched; without,
- * all of them, for the paths that the image's labels or kraft's convention name. */
+static bool is_said(const struct oci_layer *layer)
+{
+    return layer->paths.kernel || layer->paths.initrd || layer->paths.disk || layer->is_kernel ||
+           layer->is_initrd || layer->is_rom;
+}
+
+/* Where the image as a whole says that its files are: its annotations, its labels, urunc's; else
+ * kraft's well-known paths. */
+static void image_paths(struct image_job *job, struct oci_paths *ret)
+{
+    const struct oci_paths *m = &job->oci.paths;
+    const struct oci_paths *c = &job->config.paths;
+    const struct urunc *urunc = job->oci.urunc.present ? &job->oci.urunc : &job->config.urunc;
+
+    *ret = (struct oci_paths){
+        .kernel = m->kernel ? m->kernel : c->kernel,
+        .initrd = m->initrd ? m->initrd : c->initrd,
+        .disk = m->disk ? m->disk : c->disk,
+    };
+    job->want_urunc = !ret->kernel && !urunc->present && !job->annotated;
+    if (!ret->kernel && urunc->present) {
+        *ret = (struct oci_paths){urunc->binary, urunc->initrd, urunc->block};
+        return;
+    }
+    if (!ret->kernel)
+        ret->kernel = KERNEL_PATH;
+    if (!ret->initrd)
+        ret->initrd = INITRD_PATH;
+}
+
+/* With an annotated kernel only annotated layers are fetched; without, all of them, for the paths
+ * that the image names or kraft's convention has. A kernel-less image of kraft's is annotated too:
+ * its one layer is an initrd or a ROM. */
 static void choose_layers(struct image_job *job)
 {
     const struct oci_manifest *m = &job->oci;
-    const struct oci_config *c = &job->config;
-    const char *kernel = m->kernel ? m->kernel : c->kernel ? c->kernel : KERNEL_PATH;
-    const char *initrd = m->initrd ? m->initrd : c->initrd ? c->initrd : INITRD_PATH;
+    struct oci_paths paths;
+    bool kernels = false;
 
-    for (size_t i = 0; i < m->layers_len; i++)
-        if (m->layers[i].kernel || m->layers[i].is_kernel)
+    for (size_t i = 0; i < m->layers_len; i++) {
+        if (m->layers[i].paths.kernel || m->layers[i].is_kernel)
+            kernels = true;
+        if (is_said(&m->layers[i]))
             job->annotated = true;
+    }
+    job->annotated = kernels || (job->annotated && !str_eq(job->config.os, "linux"));
+    image_paths(job, &paths);
     job->layers = arena_array(job->arena, m->layers_len + 1, sizeof(*job->layers));
     for (size_t i = 0; i < m->layers_len; i++) {
         const struct oci_layer *oci = &m->layers[i];
         struct job_layer *layer = &job->layers[job->layers_len];
 
-        if (job->annotated && !oci->kernel && !oci->is_kernel && !oci->initrd && !oci->is_initrd)
+        if (oci->is_meta || (job->annotated && !is_said(oci)))
             continue;
         layer->job = job;
         layer->oci = oci;
-        layer->kernel = oci->kernel;
-        if (!oci->kernel && (oci->is_kernel || !job->annotated))
-            layer->kernel = kernel;
-        layer->initrd = oci->initrd ? oci->initrd : initrd;
+        layer->files[UNPACK_KERNEL] = oci->paths.kernel;
+        if (!oci->paths.kernel && (oci->is_kernel || !kernels))
+            layer->files[UNPACK_KERNEL] = paths.kernel;
+        layer->files[UNPACK_INITRD] = oci->paths.initrd ? oci->paths.initrd : paths.initrd;
+        layer->files[UNPACK_DISK] = oci->paths.disk ? oci->paths.disk : paths.disk;
         job->layers_len++;
     }
 }
 
 void job_start_layers(struct image_job *job)
 {
+    struct err err;
+
     choose_layers(job);
     if (job->layers_len == 0) {
-        refuse_kernelless(job);
+        image_refuse_kernelless(job->full, &job->oci, &job->config, job->annotated, &err);
+        job_refuse(job, &err);
         return;
     }
     job->step = JOB_LAYERS;

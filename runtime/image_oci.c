@@ -128,15 +128,52 @@ static int choose(const struct json *manifests, struct oci_desc *ret, struct err
     return r;
 }
 
+static void read_paths(const struct json *map, struct arena *arena, struct oci_paths *ret)
+{
+    static const char *const keys[][2] = {
+        {OCI_KERNEL, OCI_OWN_KERNEL},
+        {OCI_INITRD, OCI_OWN_INITRD},
+        {OCI_DISK, OCI_OWN_DISK},
+    };
+    const char *found[ARRAY_LEN(keys)];
+
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *own = json_get_string(map, keys[i][1]);
+
+        found[i] = arena_strdup(arena, own ? own : json_get_string(map, keys[i][0]));
+    }
+    *ret = (struct oci_paths){.kernel = found[0], .initrd = found[1], .disk = found[2]};
+}
+
+/* Older kraftkits called the kernel an image; both ages may append "+gzip" and the like. */
+static const struct {
+    const char *name;
+    size_t offset;
+} layer_types[] = {
+    {"application/vnd.unikraft.kernel.v1", offsetof(struct oci_layer, is_kernel)},
+    {"application/vnd.unikraft.image.v1", offsetof(struct oci_layer, is_kernel)},
+    {"application/vnd.unikraft.initrd.v1", offsetof(struct oci_layer, is_initrd)},
+    {"application/vnd.unikraft.rom.v1", offsetof(struct oci_layer, is_rom)},
+    {"application/vnd.unikraft.kernel.dbg.v1", offsetof(struct oci_layer, is_meta)},
+    {"application/vnd.unikraft.config.v1", offsetof(struct oci_layer, is_meta)},
+};
+
+static bool is_type(const char *type, const char *name)
+{
+    size_t len = strlen(name);
+
+    return strncmp(type, name, len) == 0 && (type[len] == '\0' || strchr("+.;", type[len]));
+}
+
 static int read_layer(const struct json *value, struct arena *arena, struct oci_layer *ret,
                       struct err *err)
 {
     const char *type = json_get_string(value, "mediaType");
 
-    ret->kernel = annotation(value, "annotations", OCI_KERNEL, arena);
-    ret->initrd = annotation(value, "annotations", OCI_INITRD, arena);
-    ret->is_kernel = type && str_starts(type, "application/vnd.unikraft.kernel.v1");
-    ret->is_initrd = type && str_starts(type, "application/vnd.unikraft.initrd.v1");
+    read_paths(json_get(value, "annotations"), arena, &ret->paths);
+    for (size_t i = 0; type && i < ARRAY_LEN(layer_types); i++)
+        if (is_type(type, layer_types[i].name))
+            *(bool *)((char *)ret + layer_types[i].offset) = true;
     return read_desc(value, &ret->desc, err);
 }
 
@@ -163,9 +200,11 @@ static int read_manifest(const struct json *root, struct arena *arena, struct oc
         if (r < 0)
             return err_wrap(err, "layer %zu of the manifest", i + 1);
     }
-    m.kernel = annotation(root, "annotations", OCI_KERNEL, arena);
-    m.initrd = annotation(root, "annotations", OCI_INITRD, arena);
+    read_paths(json_get(root, "annotations"), arena, &m.paths);
     m.guest = annotation(root, "annotations", OCI_GUEST, arena);
+    r = urunc_from_map(json_get(root, "annotations"), arena, &m.urunc, err);
+    if (r < 0)
+        return err_wrap(err, "annotations of the manifest");
     *ret = m;
     return 0;
 }
@@ -258,10 +297,11 @@ int oci_read_config(const char *text, size_t len, struct arena *arena, struct oc
                         machines[0], os ? os : "?", architecture ? architecture : "?");
     c.os = arena_strdup(arena, os ? os : "");
     c.architecture = arena_strdup(arena, architecture ? architecture : "");
-    c.kernel = annotation(config, "Labels", OCI_KERNEL, arena);
-    c.initrd = annotation(config, "Labels", OCI_INITRD, arena);
+    read_paths(json_get(config, "Labels"), arena, &c.paths);
     c.guest = annotation(config, "Labels", OCI_GUEST, arena);
-    r = read_strings(root, "os.features", arena, &c.os_features, err);
+    r = urunc_from_map(json_get(config, "Labels"), arena, &c.urunc, err);
+    if (r >= 0)
+        r = read_strings(root, "os.features", arena, &c.os_features, err);
     if (r >= 0)
         r = read_strings(config, "Entrypoint", arena, &c.entrypoint, err);
     if (r >= 0)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/image_name.h"
+#include "runtime/image_urunc.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,7 +27,12 @@ struct err;
 /* Annotations, and labels of the config, that this project reads. */
 #define OCI_KERNEL "org.unikraft.kernel.image"
 #define OCI_INITRD "org.unikraft.kernel.initrd"
+#define OCI_DISK "org.unikraft.disk-0"
+/* Ours, for the kinds whose makers have no layout of their own: see docs/guests.md. */
 #define OCI_GUEST "dev.unikubelet.guest"
+#define OCI_OWN_KERNEL "dev.unikubelet.kernel"
+#define OCI_OWN_INITRD "dev.unikubelet.initrd"
+#define OCI_OWN_DISK "dev.unikubelet.disk"
 #define OCI_REF_NAME "org.opencontainers.image.ref.name"
 #define OCI_CONTAINERD_NAME "io.containerd.image.name"
 
@@ -40,22 +46,29 @@ struct oci_strings {
     size_t len;
 };
 
-/* Where a file is. path NULL: not said. */
+/* Where in a tar the files of an image are. NULL: not said. */
+struct oci_paths {
+    const char *kernel;
+    const char *initrd;
+    const char *disk;
+};
+
 struct oci_layer {
     struct oci_desc desc;
-    const char *kernel; /* path inside the tar */
-    const char *initrd;
+    struct oci_paths paths;
     bool is_kernel; /* by media type: a tar with one file, or the file itself */
     bool is_initrd;
+    bool is_rom;  /* the file itself, never a tar */
+    bool is_meta; /* debug symbols, or a config: nothing to take out */
 };
 
 struct oci_manifest {
     struct oci_desc config;
     struct oci_layer *layers;
     size_t layers_len;
-    const char *kernel; /* annotations of the whole image */
-    const char *initrd;
+    struct oci_paths paths; /* annotations of the whole image */
     const char *guest;
+    struct urunc urunc;
 };
 
 struct oci_config {
@@ -65,9 +78,9 @@ struct oci_config {
     struct oci_strings entrypoint;
     struct oci_strings cmd;
     struct oci_strings env;
-    const char *kernel; /* labels */
-    const char *initrd;
+    struct oci_paths paths; /* labels */
     const char *guest;
+    struct urunc urunc;
 };
 
 enum oci_type { OCI_INDEX, OCI_MANIFEST };

@@ -78,6 +78,27 @@ static void add_net(struct vmm_argv *argv, const struct vmm_machine *machine)
                        mmio ? "" : ",romfile=");
 }
 
+/* A disk image belongs to all Pods of the image: what one writes goes to an unlinked file of its
+ * QEMU's (snapshot=on). Locks are for images that are written to. */
+static void add_disk(struct vmm_argv *argv, const struct vmm_machine *machine)
+{
+    CLEANUP(free) char *path = xmalloc(2 * strlen(machine->disk) + 1);
+    char *end = path;
+
+    for (const char *p = machine->disk; *p; p++) {
+        *end++ = *p;
+        if (*p == ',') /* an option list takes it doubled */
+            *end++ = ',';
+    }
+    *end = '\0';
+    (void)vmm_argv_add(argv, "-drive");
+    (void)vmm_argv_add(argv, "if=none,id=d0,format=raw,%s,file.locking=off,file=%s",
+                       machine->disk_readonly ? "readonly=on" : "snapshot=on", path);
+    (void)vmm_argv_add(argv, "-device");
+    (void)vmm_argv_add(argv, "%s,drive=d0",
+                       is_microvm(machine->board) ? "virtio-blk-device" : "virtio-blk-pci");
+}
+
 static void add_channels(struct vmm_argv *argv)
 {
     (void)vmm_argv_add(argv, "-chardev");
@@ -137,10 +158,16 @@ static int qemu_describe(const struct vmm_config *config, const struct vmm_machi
     add_channels(ret);
     if (machine->debug_exit) {
         (void)vmm_argv_add(ret, "-device");
-        (void)vmm_argv_add(ret, "isa-debug-exit,iobase=0x501,iosize=2");
+        if (machine->debug_exit_port)
+            (void)vmm_argv_add(ret, "isa-debug-exit,iobase=0x%x,iosize=4",
+                               machine->debug_exit_port);
+        else
+            (void)vmm_argv_add(ret, "isa-debug-exit,iobase=0x501,iosize=2");
     }
     if (machine->mac)
         add_net(ret, machine);
+    if (machine->disk)
+        add_disk(ret, machine);
     if (config->sandbox) {
         (void)vmm_argv_add(ret, "-sandbox");
         (void)vmm_argv_add(ret, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"

@@ -47,8 +47,12 @@ struct vmm_machine {
     uint32_t cpus;
     const char *mac; /* NULL: no network device, and no VMM_FD_TAP */
     uint32_t mtu;
-    bool debug_exit;  /* isa-debug-exit at 0x501 */
-    const char *name; /* shown in the process list; [A-Za-z0-9-] */
+    const char *disk;   /* raw image, the same for all machines of an image; NULL: none. What the
+                         * guest writes is its own, and gone when it ends */
+    bool disk_readonly; /* the guest is told that it cannot write */
+    bool debug_exit;    /* isa-debug-exit */
+    uint16_t debug_exit_port; /* 0: 0x501 */
+    const char *name;         /* shown in the process list; [A-Za-z0-9-] */
 };
 
 #define VMM_ARGS_MAX 64

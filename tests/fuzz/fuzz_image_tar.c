@@ -1,5 +1,5 @@
-/* Layers of a hostile registry: whatever the archive says, only "kernel" and "initrd" appear in the
- * directory that was given, both regular files. */
+/* Layers of a hostile registry: whatever the archive says, only "kernel", "initrd" and "disk"
+ * appear in the directory that was given, all regular files. */
 #include "base/err.h"
 #include "base/file.h"
 #include "runtime/image_unpack.h"
@@ -26,7 +26,8 @@ static void check_dir(const char *path)
 
         if (e->d_name[0] == '.')
             continue;
-        if (strcmp(e->d_name, "kernel") != 0 && strcmp(e->d_name, "initrd") != 0)
+        if (strcmp(e->d_name, "kernel") != 0 && strcmp(e->d_name, "initrd") != 0 &&
+            strcmp(e->d_name, "disk") != 0)
             abort();
         if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
             abort();
@@ -41,18 +42,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct unpack_layer layer = {
         .path = blob,
         .digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000",
-        .kernel = "/unikraft/bin/kernel",
-        .initrd = "/unikraft/bin/initrd",
-        .whole_kernel = size % 7 == 0,
+        .files = {"/unikraft/bin/kernel", "/unikraft/bin/initrd", "/disk"},
+        .whole = {size % 7 == 0},
+        .never_tar = size % 11 == 0,
     };
-    struct unpack unpack = {.layers = &layer, .layers_len = 1, .dir = dir};
+    struct unpack unpack = {.layers = &layer, .layers_len = 1, .dir = dir, .want_urunc = true};
     struct err err;
     int fd = mkstemp(blob);
 
     if (fd < 0 || !mkdtemp(dir) || write(fd, data, size) != (ssize_t)size)
         abort();
     close(fd);
-    (void)unpack_run(&unpack, &err);
+    if (unpack_open(&unpack, &err) == 0)
+        (void)unpack_run(&unpack, &err);
+    unpack_close(&unpack);
+    buf_free(&unpack.urunc);
     check_dir(dir);
     if (file_remove_tree(dir) < 0)
         abort();

@@ -444,7 +444,7 @@ static void long_tail(void **state)
 static void kinds(void **state)
 {
     (void)state;
-    assert_null(guest_find("nanos"));
+    assert_null(guest_find("plan9"));
     assert_null(guest_find(NULL));
     assert_int_equal(guest_find("unikraft")->stop, GUEST_STOP_NONE);
     assert_int_equal(guest_find("linux")->stop, GUEST_STOP_POWERDOWN);

@@ -261,9 +261,9 @@ static void manifest_fields(void **state)
     (void)state;
     assert_int_equal(oci_read(text, strlen(text), arena, &type, &child, &m, &err), 0);
     assert_int_equal(m.layers_len, 2);
-    assert_string_equal(m.layers[0].initrd, "/unikraft/bin/initrd");
-    assert_null(m.layers[0].kernel);
-    assert_string_equal(m.layers[1].kernel, "/k");
+    assert_string_equal(m.layers[0].paths.initrd, "/unikraft/bin/initrd");
+    assert_null(m.layers[0].paths.kernel);
+    assert_string_equal(m.layers[1].paths.kernel, "/k");
     assert_true(m.layers[1].is_kernel);
     assert_int_equal(m.layers[1].desc.size, 6);
     assert_string_equal(m.guest, "linux");

@@ -64,6 +64,24 @@ static const struct {
     {{QEMU, ACCEL_TCG, false, 0},
      {.kernel = "/k",
       .cmdline = "",
+      .board = BOARD_PC,
+      .memory_mib = 64,
+      .cpus = 1,
+      .disk = "/a,b/disk",
+      .debug_exit = true,
+      .debug_exit_port = 0xf4,
+      .name = "n"},
+     QEMU " -name n -nodefaults -no-user-config -display none -no-reboot"
+          " -M pc -accel tcg,thread=single,tb-size=32 -cpu max -m 64 -smp 1"
+          " -chardev stdio,id=con,signal=off -serial chardev:con"
+          " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
+          " -device isa-debug-exit,iobase=0xf4,iosize=4"
+          " -drive if=none,id=d0,format=raw,snapshot=on,file.locking=off,file=/a,,b/disk"
+          " -device virtio-blk-pci,drive=d0"
+          " -kernel /k -append "},
+    {{QEMU, ACCEL_TCG, false, 0},
+     {.kernel = "/k",
+      .cmdline = "",
       .board = BOARD_Q35,
       .memory_mib = 64,
       .cpus = 1,

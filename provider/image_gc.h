@@ -1,0 +1,10 @@
+/* Removes images that no Pod uses, every five minutes, as the kubelet does. Called by startup. */
+#pragma once
+
+struct agent;
+struct image_collector;
+
+#define IMAGE_GC_MS 300000u /* the kubelet's ImageGCPeriod */
+
+struct image_collector *image_collector_start(struct agent *agent);
+void image_collector_stop(struct image_collector *collector); /* NULL is accepted */
