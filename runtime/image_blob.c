@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define RESUMES_MAX 5 /* of one download; its caller backs off and begins anew */
+
 TAILQ_HEAD(wants, image_want);
 
 struct blob {
@@ -23,6 +25,7 @@ struct blob {
     char digest[IMAGE_DIGEST_MAX];
     uint64_t size;
     uint64_t got;
+    unsigned resumes;
     struct digest *hash;
     char *tmp; /* NULL: no file */
     int fd;
@@ -30,6 +33,7 @@ struct blob {
 };
 
 static void blob_start(struct blob *blob);
+static void blob_ask(struct blob *blob);
 
 /* Drops what this try has made. */
 static void blob_reset(struct blob *blob)
@@ -46,6 +50,7 @@ static void blob_reset(struct blob *blob)
     free(blob->tmp);
     blob->tmp = NULL;
     blob->got = 0;
+    blob->resumes = 0;
     blob->err.code = 0;
 }
 
@@ -130,6 +135,20 @@ static void settle(struct blob *blob)
     blob_free(blob);
 }
 
+/* The connection broke in the middle: what came is kept, and hashed already. */
+static bool resume(struct blob *blob, const struct err *err)
+{
+    bool broke = err && (err->code == -ECONNRESET || err->code == -ETIMEDOUT ||
+                         err->code == -EPIPE || err->code == -ECONNABORTED);
+
+    if (!broke || blob->err.code < 0 || blob->got == 0 || blob->got >= blob->size ||
+        !blob->starter || blob->resumes == RESUMES_MAX)
+        return false;
+    blob->resumes++;
+    blob_ask(blob);
+    return true;
+}
+
 static void on_done(void *userdata, const struct err *err, const char *digest)
 {
     struct blob *blob = userdata;
@@ -138,6 +157,8 @@ static void on_done(void *userdata, const struct err *err, const char *digest)
 
     (void)digest;
     blob->call = NULL;
+    if (resume(blob, err))
+        return;
     if (blob->err.code < 0)
         why = blob->err;
     else if (err)
@@ -164,9 +185,9 @@ static void on_done(void *userdata, const struct err *err, const char *digest)
 
 static const struct registry_ops ops = {.on_body = on_body, .on_done = on_done};
 
-static void blob_start(struct blob *blob)
+static void blob_ask(struct blob *blob)
 {
-    struct image_want *want = TAILQ_FIRST(&blob->wants);
+    const struct image_want *want = blob->starter;
     CLEANUP(free) char *path = xasprintf("blobs/%s", blob->digest);
     struct registry_request request = {
         .name = want->name,
@@ -174,7 +195,15 @@ static void blob_start(struct blob *blob)
         .password = want->password,
         .method = "GET",
         .path = path,
+        .from = blob->got,
     };
+
+    blob->call = registry_start(&blob->store->registry, &request, &ops, blob);
+}
+
+static void blob_start(struct blob *blob)
+{
+    struct image_want *want = TAILQ_FIRST(&blob->wants);
 
     blob->starter = want;
     blob->size = want->size;
@@ -184,7 +213,7 @@ static void blob_start(struct blob *blob)
     if (blob->fd < 0)
         (void)disk_write_error("a layer", blob->store->disk.dir, errno, &blob->err);
     /* A file that could not be made is told by the first byte: errors come from the loop only. */
-    blob->call = registry_start(&blob->store->registry, &request, &ops, blob);
+    blob_ask(blob);
 }
 
 void blob_want(struct image_store *store, struct image_want *want, const char *digest)

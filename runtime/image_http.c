@@ -53,6 +53,8 @@ struct registry_call {
     char *user; /* copies: callbacks may end the owner's */
     char *password;
     bool insecure;
+    uint64_t from; /* first byte that is wanted */
+    uint64_t skip; /* bytes still to be passed over: the server knows no ranges */
     struct auth_challenge challenge;
     char digest[IMAGE_DIGEST_MAX];
     struct buf body; /* of an error, or of the token */
@@ -200,12 +202,26 @@ static int status_error(const struct registry_call *call, int status, struct err
                    call->state == CALL_TOKEN ? call->challenge.realm : call->url, status, text);
 }
 
+/* What was asked for, not an error or a token; 206 is the rest of it (RFC 9110 15.3.7). */
+static bool is_content(const struct registry_call *call, int status)
+{
+    return call->state != CALL_TOKEN && (status == 200 || (status == 206 && call->from > 0));
+}
+
 static int on_body(void *userdata, int status, const void *data, size_t len)
 {
     struct registry_call *call = userdata;
 
-    if (status == 200 && call->state != CALL_TOKEN)
-        return call->ops.on_body ? call->ops.on_body(call->userdata, data, len) : 0;
+    if (is_content(call, status)) {
+        size_t old = 0;
+
+        if (status == 200)
+            old = call->skip < len ? (size_t)call->skip : len;
+        call->skip -= old;
+        if (old == len || !call->ops.on_body)
+            return 0;
+        return call->ops.on_body(call->userdata, (const char *)data + old, len - old);
+    }
     if (status == 200)
         return buf_add(&call->body, data, len);
     if (call->body.len + len <= ERROR_BODY_MAX) /* the rest of an error is not worth reading */
@@ -236,7 +252,8 @@ static const struct fetch_ops fetch_ops = {
 static void fetch(struct registry_call *call, const char *url, const char *authorization,
                   bool basic)
 {
-    struct fetch_header headers[2];
+    struct fetch_header headers[3];
+    char range[48];
     struct fetch_request request = {
         .url = url,
         .method = call->state == CALL_TOKEN ? NULL : call->method,
@@ -252,6 +269,11 @@ static void fetch(struct registry_call *call, const char *url, const char *autho
         headers[request.headers_len++] = (struct fetch_header){"Accept", call->accept};
     if (authorization)
         headers[request.headers_len++] = (struct fetch_header){"Authorization", authorization};
+    if (call->from > 0 && call->state != CALL_TOKEN) {
+        str_fmt(range, sizeof(range), "bytes=%llu-", (unsigned long long)call->from);
+        headers[request.headers_len++] = (struct fetch_header){"Range", range};
+    }
+    call->skip = call->from;
     buf_reset(&call->body);
     call->digest[0] = '\0';
     call->fetch = fetcher->start(fetcher->impl, &request, &fetch_ops, call);
@@ -347,7 +369,7 @@ static void on_done(void *userdata, int result, int status, const char *text)
     } else if (call->state == CALL_PLAIN && status == 401) {
         token_forget(call);
         r = start_token(call, &err);
-    } else if (status != 200) {
+    } else if (!is_content(call, status)) {
         r = status_error(call, status, &err);
     } else {
         finish(call, NULL);
@@ -395,6 +417,7 @@ struct registry_call *registry_start(struct registry *registry,
                           request->path);
     call->method = xstrdup(request->method);
     call->accept = request->accept ? xstrdup(request->accept) : NULL;
+    call->from = request->from;
     call->scope = xasprintf("repository:%s:pull", request->name->repo);
     call->user = request->user ? xstrdup(request->user) : NULL;
     call->password = request->password ? xstrdup(request->password) : NULL;

@@ -28,12 +28,13 @@ struct registry_request {
     const char *method; /* "GET", "HEAD" */
     const char *path;   /* below /v2/<repo>/: "manifests/latest" */
     const char *accept; /* NULL: anything */
+    uint64_t from;      /* bytes that the caller has: on_body gets those behind them */
 };
 
 struct registry_ops {
-    /* A piece of a 200's body; a negative return ends the call with that code. */
+    /* A piece of a 200's or 206's body; a negative return ends the call with that code. */
     int (*on_body)(void *userdata, const void *data, size_t len);
-    /* Exactly once, last, unless cancelled. NULL err: it was a complete 200. digest: the server's
+    /* Exactly once, last, unless cancelled. NULL err: the answer is whole. digest: the server's
      * Docker-Content-Digest, "" when there was none or it is no sha256. */
     void (*on_done)(void *userdata, const struct err *err, const char *digest);
 };

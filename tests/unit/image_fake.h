@@ -41,6 +41,9 @@ struct fake_route {
     const char *user;             /* required basic credentials */
     char digest[FAKE_DIGEST_MAX]; /* Docker-Content-Digest */
     bool hang;                    /* never ends after half of the body */
+    int cuts;                     /* so many times the connection breaks in the middle */
+    bool no_ranges;               /* answers 200 with the whole to a request for a part */
+    size_t sent;                  /* of the body, by all answers */
     int hits;
 };
 
@@ -101,10 +104,15 @@ static inline struct fetch *fake_start(void *impl, const struct fetch_request *r
     struct fetch *f = xcalloc(1, sizeof(*f));
     const char *authorization = NULL;
 
+    size_t from = 0;
+
     fake->requests++;
     for (size_t i = 0; i < request->headers_len; i++)
         if (str_eq(request->headers[i].name, "Authorization"))
             authorization = request->headers[i].value;
+    for (size_t i = 0; i < request->headers_len; i++)
+        if (str_eq(request->headers[i].name, "Range"))
+            from = strtoul(request->headers[i].value + strlen("bytes="), NULL, 10);
     str_copy(fake->last_authorization, sizeof(fake->last_authorization),
              authorization ? authorization : "");
     f->route = fake_route(fake, request->method ? request->method : "GET", request->url);
@@ -113,6 +121,10 @@ static inline struct fetch *fake_start(void *impl, const struct fetch_request *r
     f->status = f->route ? f->route->status : 404;
     if (f->route) {
         f->route->hits++;
+        if (from > 0 && !f->route->no_ranges && f->status == 200) {
+            f->status = 206;
+            f->sent = from;
+        }
         if (f->route->authorization && !str_eq(f->route->authorization, authorization))
             f->status = 401;
         if (f->route->user && !str_eq(f->route->user, request->user))
@@ -136,7 +148,7 @@ static inline void fake_step(struct fake *fake, struct fetch *f)
     struct fake_route *route = f->route;
     struct fetch_ops ops = f->ops;
     void *userdata = f->userdata;
-    bool body = route && f->status == route->status && f->status != 0;
+    bool body = route && f->status != 0 && (f->status == route->status || f->status == 206);
     size_t max = fake->chunk_max ? fake->chunk_max : 4096;
     size_t n;
     int r;
@@ -149,6 +161,13 @@ static inline void fake_step(struct fake *fake, struct fetch *f)
             ops.on_header(userdata, "docker-content-digest", route->digest);
         return;
     }
+    if (route && route->cuts > 0 && f->sent > 0 && f->sent < route->len) {
+        route->cuts--;
+        TAILQ_REMOVE(&fake->fetches, f, link);
+        free(f);
+        ops.on_done(userdata, -ECONNRESET, 200, "the connection was reset");
+        return;
+    }
     if (route && route->hang && f->sent * 2 >= route->len)
         return;
     if (body && f->sent < route->len && !str_eq(route->method, "HEAD")) {
@@ -156,6 +175,7 @@ static inline void fake_step(struct fake *fake, struct fetch *f)
         if (n > route->len - f->sent)
             n = route->len - f->sent;
         f->sent += n;
+        route->sent += n;
         r = ops.on_body(userdata, f->status, route->body + f->sent - n, n);
         if (r >= 0)
             return;
