@@ -181,7 +181,8 @@ struct pull *pull_start(struct agent *agent, struct pod *pod, uint32_t container
     buf_init(&pull->missing, NAMES_MAX);
     if (network)
         agent_event(agent, pod, (int)container, false, "Pulling", "Pulling image \"%s\"", c->image);
-    if (network && image_name_parse(c->image, &pull->name, NULL) == 0)
+    if ((network || image_private(agent->images, c->image)) &&
+        image_name_parse(c->image, &pull->name, NULL) == 0)
         ask_secrets(pull, pod->spec);
     if (pull->waiting == 0)
         try_next(pull);

@@ -258,6 +258,7 @@ static int make_parts(struct agent *agent, const struct kube_config *kube, struc
         .restart_max_ms = (uint32_t)agent->config.restart_max_s * 1000,
     };
     agent->reconcile = reconcile_new(&reconcile, &agent->world, agent);
+    agent->image_collector = image_collector_start(agent);
     return 0;
 }
 
@@ -449,8 +450,6 @@ int startup_begin(struct agent *agent, struct err *err)
         result = start_identity(agent, bootstrap ? &kube : NULL, err);
     if (result == 0)
         agent->credentials = credentials_watch(agent, &kube, &credentials_callbacks);
-    if (result == 0)
-        agent->image_collector = image_collector_start(agent);
     kube_config_free(&kube);
     return result;
 }

@@ -82,15 +82,19 @@ void image_settle(struct image_store *store, struct image_pulls *waiters,
     }
 }
 
-/* From this disk alone, as far as the policy allows; false: a job must do it. */
+/* From this disk alone, as far as the policy allows; false: a job must do it. What was got with
+ * credentials is only for who has the same: others ask the registry, as with the kubelet's
+ * KubeletEnsureSecretPulledImages. */
 static bool try_local(struct image_pull *pull, const struct image_name *name,
-                      enum image_policy policy)
+                      enum image_policy policy, const char *access)
 {
     const struct disk_ref *ref = disk_ref_find(&pull->store->disk, name);
     char text[ERR_TEXT_MAX];
 
     if (policy == IMAGE_ALWAYS)
         return false;
+    if (ref && ref->access[0] && !str_eq(ref->access, access))
+        ref = NULL;
     if (ref && ready_image(pull, ref, false))
         return true;
     if (policy == IMAGE_IF_NOT_PRESENT)
@@ -108,6 +112,7 @@ struct image_pull *image_pull_start(struct image_store *store, const char *refer
 {
     struct image_pull *pull = xcalloc(1, sizeof(*pull));
     CLEANUP(free) char *key = NULL;
+    char access[DIGEST_HEX_LEN + 1];
     struct image_job *job;
     struct image_name name;
     struct err err;
@@ -121,7 +126,8 @@ struct image_pull *image_pull_start(struct image_store *store, const char *refer
         ready_error(pull, "InvalidImageName", err.text);
         return pull;
     }
-    if (try_local(pull, &name, policy))
+    image_access(user, password, access);
+    if (try_local(pull, &name, policy, access))
         return pull;
     key = image_job_key(&name, user, password);
     job = map_get(store->jobs, key);
@@ -283,4 +289,15 @@ bool image_present(const struct image_store *store, const char *reference)
     struct image_name name;
 
     return image_name_parse(reference, &name, NULL) == 0 && disk_ref_find(&store->disk, &name);
+}
+
+bool image_private(const struct image_store *store, const char *reference)
+{
+    const struct disk_ref *ref;
+    struct image_name name;
+
+    if (image_name_parse(reference, &name, NULL) < 0)
+        return false;
+    ref = disk_ref_find(&store->disk, &name);
+    return ref && ref->access[0];
 }

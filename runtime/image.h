@@ -95,8 +95,11 @@ struct image_pull *image_pull_start(struct image_store *store, const char *refer
                                     const char *password, image_done done, void *userdata);
 void image_pull_cancel(struct image_pull *pull); /* no callback afterwards */
 
-/* Whether IfNotPresent would need no network. */
+/* Whether the image is here. */
 bool image_present(const struct image_store *store, const char *reference);
+/* Whether it is, and was got with credentials: then a pull by anybody needs theirs, whatever the
+ * policy. */
+bool image_private(const struct image_store *store, const char *reference);
 
 /* For re-adoption after a restart: the unpacked image of a digest, without network. NULL: not here.
  */

@@ -40,10 +40,11 @@ static void ref_free(struct disk_ref *ref)
     free(ref->tag);
     free(ref->digest);
     free(ref->manifest);
+    free(ref->access);
 }
 
 static void ref_append(struct disk *disk, const char *name, const char *tag, const char *digest,
-                       const char *manifest, uint64_t size_bytes)
+                       const char *manifest, const char *access, uint64_t size_bytes)
 {
     if (disk->refs_len == DISK_REFS_MAX) {
         ref_free(&disk->refs[0]);
@@ -56,6 +57,7 @@ static void ref_append(struct disk *disk, const char *name, const char *tag, con
         .tag = xstrdup(tag),
         .digest = xstrdup(digest),
         .manifest = xstrdup(manifest),
+        .access = xstrdup(access),
         .size_bytes = size_bytes,
     };
 }
@@ -78,12 +80,13 @@ static int refs_load(struct disk *disk, const char *path)
         const char *tag = json_get_string(v, "tag");
         const char *digest = json_get_string(v, "digest");
         const char *manifest = json_get_string(v, "manifest");
+        const char *access = json_get_string(v, "access"); /* older records had no credentials */
         int64_t size = 0;
 
         if (!name || !tag || !image_digest_valid(digest) || !image_digest_valid(manifest) ||
             !json_get_int(v, "size", &size) || size < 0)
             continue;
-        ref_append(disk, name, tag, digest, manifest, (uint64_t)size);
+        ref_append(disk, name, tag, digest, manifest, access ? access : "", (uint64_t)size);
     }
     return 0;
 }
@@ -106,6 +109,7 @@ static int refs_save(const struct disk *disk, struct err *err)
         jw_string(&w, "tag", ref->tag);
         jw_string(&w, "digest", ref->digest);
         jw_string(&w, "manifest", ref->manifest);
+        jw_string_opt(&w, "access", ref->access);
         jw_int(&w, "size", (int64_t)ref->size_bytes);
         jw_end_object(&w);
     }
@@ -113,7 +117,7 @@ static int refs_save(const struct disk *disk, struct err *err)
     jw_end_object(&w);
     if (text.overflow)
         return err_set(err, -ENOBUFS, "the image store knows too many names");
-    r = file_write_atomic(path, text.data, text.len, 0644);
+    r = file_write_atomic(path, text.data, text.len, 0600); /* hashes of credentials are in it */
     return r < 0 ? disk_write_error("refs.json", disk->dir, -r, err) : 0;
 }
 
@@ -185,7 +189,7 @@ const struct disk_ref *disk_ref_find_digest(const struct disk *disk, const char 
 
 /* A tag that moves keeps its old digest's entry, without the tag: running Pods still name it. */
 int disk_ref_set(struct disk *disk, const struct image_name *name, const char *digest,
-                 const char *manifest, uint64_t size_bytes, struct err *err)
+                 const char *manifest, const char *access, uint64_t size_bytes, struct err *err)
 {
     char repo[IMAGE_FULL_MAX];
 
@@ -195,12 +199,17 @@ int disk_ref_set(struct disk *disk, const struct image_name *name, const char *d
 
         if (!str_eq(ref->name, repo) || !str_eq(ref->tag, name->tag))
             continue;
-        if (str_eq(ref->digest, digest) && str_eq(ref->manifest, manifest))
-            return 0;
+        if (str_eq(ref->digest, digest) && str_eq(ref->manifest, manifest)) {
+            if (str_eq(ref->access, access))
+                return 0;
+            free(ref->access);
+            ref->access = xstrdup(access);
+            return refs_save(disk, err);
+        }
         if (name->tag[0])
             ref->tag[0] = '\0';
     }
-    ref_append(disk, repo, name->tag, digest, manifest, size_bytes);
+    ref_append(disk, repo, name->tag, digest, manifest, access, size_bytes);
     return refs_save(disk, err);
 }
 

@@ -21,6 +21,7 @@ struct disk_ref {
     char *tag;      /* "" when asked for by digest */
     char *digest;   /* what the name refers to: an index or a manifest */
     char *manifest; /* the manifest that this host took */
+    char *access;   /* hash of the credentials that it was last got with; "": without any */
     uint64_t size_bytes;
 };
 
@@ -40,9 +41,9 @@ const struct disk_ref *disk_ref_find(const struct disk *disk, const struct image
 /* The newest entry with this repository and digest; NULL. */
 const struct disk_ref *disk_ref_find_digest(const struct disk *disk, const char *repo,
                                             const char *digest);
-/* Remembers and saves. Nothing is written when it is known already. */
+/* Remembers and saves. Nothing is written when it is known already. access: see disk_ref. */
 int disk_ref_set(struct disk *disk, const struct image_name *name, const char *digest,
-                 const char *manifest, uint64_t size_bytes, struct err *err);
+                 const char *manifest, const char *access, uint64_t size_bytes, struct err *err);
 
 /* Forgets all names of an image, and saves. */
 int disk_ref_forget(struct disk *disk, const char *manifest, struct err *err);

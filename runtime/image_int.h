@@ -3,6 +3,7 @@
  * layers, from wants to files; image_blob.c: one download of one blob, shared by all pulls. */
 #pragma once
 
+#include "base/digest.h"
 #include "base/err.h"
 #include "runtime/image_disk.h"
 #include "runtime/image_http.h"
@@ -46,6 +47,8 @@ void image_settle(struct image_store *store, struct image_pulls *waiters,
 
 /* image_pull.c. A job runs when it has its first waiter; it ends and frees itself when it has
  * settled its waiters (perhaps before image_job_run returned) or when the last one left. */
+/* Of credentials, to know the same ones again: 64 hex digits; "" for none. */
+void image_access(const char *user, const char *password, char hex[DIGEST_HEX_LEN + 1]);
 char *image_job_key(const struct image_name *name, const char *user, const char *password);
 struct image_job *image_job_new(struct image_store *store, const struct image_name *name,
                                 const char *user, const char *password);

@@ -15,13 +15,24 @@
 
 static void job_take(struct image_job *job);
 
+void image_access(const char *user, const char *password, char hex[DIGEST_HEX_LEN + 1])
+{
+    CLEANUP(free) char *secret = NULL;
+
+    hex[0] = '\0';
+    if (!user)
+        return;
+    secret = xasprintf("%s%c%s", user, 1, password ? password : "");
+    digest_sha256_hex(secret, strlen(secret), hex);
+    explicit_bzero(secret, strlen(secret));
+}
+
 char *image_job_key(const struct image_name *name, const char *user, const char *password)
 {
-    CLEANUP(free) char *secret = xasprintf("%s%c%s", user ? user : "", 1, password ? password : "");
     char full[IMAGE_FULL_MAX];
     char hex[DIGEST_HEX_LEN + 1];
 
-    digest_sha256_hex(secret, strlen(secret), hex);
+    image_access(user, password, hex);
     return xasprintf("%s %s", image_name_full(name, full), hex);
 }
 
@@ -100,10 +111,15 @@ void job_refuse(struct image_job *job, const struct err *err)
 void job_succeed(struct image_job *job)
 {
     struct disk *disk = &job->store->disk;
+    char access[DIGEST_HEX_LEN + 1] = "";
     char repo[IMAGE_FULL_MAX];
     struct err err;
 
-    if (disk_ref_set(disk, &job->name, job->target, job->manifest, job->size_bytes, &err) < 0) {
+    /* What lies on this host's own disk is for all of its Pods. */
+    if (!job->layout)
+        image_access(job->user, job->password, access);
+    if (disk_ref_set(disk, &job->name, job->target, job->manifest, access, job->size_bytes, &err) <
+        0) {
         job_fail(job, &err);
         return;
     }
@@ -180,8 +196,12 @@ static void on_done(void *userdata, const struct err *failure, const char *diges
             err = *failure;
             err_wrap(&err, "failed to resolve reference \"%s\"", job->full);
             job_fail(job, &err);
+        } else if (failure && job->name.digest[0]) {
+            err = *failure;
+            err_wrap(&err, "failed to resolve reference \"%s\"", job->full);
+            job_fail(job, &err);
         } else {
-            on_head(job, failure ? "" : digest);
+            on_head(job, failure ? "" : job->name.digest[0] ? job->name.digest : digest);
         }
         return;
     }
@@ -221,7 +241,9 @@ static void ask(struct image_job *job, enum job_step step, const char *digest)
 
     job->step = step;
     str_copy(job->wanted, sizeof(job->wanted), digest);
-    if (digest[0] && disk_document(&job->store->disk, digest, &job->text) == 0) {
+    /* A document that is here may be another Pod's alone: a HEAD asks whether this one may too. */
+    if (step != JOB_HEAD && digest[0] &&
+        disk_document(&job->store->disk, digest, &job->text) == 0) {
         if (!job->target[0])
             str_copy(job->target, sizeof(job->target), digest);
         job_take(job);
@@ -338,6 +360,19 @@ static int find_in_layout(struct image_job *job, const char *dir, struct oci_des
     return r < 0 && r != -ENOENT ? err_wrap(err, "OCI layout %s", path) : r;
 }
 
+/* A digest cannot move; but its document may be here by somebody else's right alone. */
+static bool must_ask(const struct image_job *job)
+{
+    const struct disk *disk = &job->store->disk;
+    const struct disk_ref *ref = disk_ref_find(disk, &job->name);
+    char access[DIGEST_HEX_LEN + 1];
+
+    image_access(job->user, job->password, access);
+    if (ref && (!ref->access[0] || str_eq(ref->access, access)))
+        return false;
+    return disk_has_blob(disk, job->name.digest, 0);
+}
+
 void image_job_run(struct image_job *job)
 {
     const struct image_store_config *config = &job->store->config;
@@ -358,7 +393,7 @@ void image_job_run(struct image_job *job)
         return;
     }
     if (job->name.digest[0])
-        ask(job, JOB_MANIFEST, job->name.digest);
+        ask(job, must_ask(job) ? JOB_HEAD : JOB_MANIFEST, job->name.digest);
     else if (disk_ref_find(&job->store->disk, &job->name))
         ask(job, JOB_HEAD, "");
     else

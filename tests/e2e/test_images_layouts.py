@@ -110,6 +110,9 @@ def test_images_by_a_pull_secret(space):
                      "Unable to retrieve some image pull secrets (gone); attempting to pull the "
                      "image may not succeed.")
     space.wait_event("without", "Failed", "pull access denied")
+    # What the first Pod's Secret brought is still not for one that has none.
+    space.pod("after", image)
+    space.wait_event("after", "Failed", "pull access denied")
 
 
 def rss(agent):
