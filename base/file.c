@@ -9,14 +9,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_CHUNK 8192
 #define FILE_PATH_MAX 4096 /* the kernel's PATH_MAX */
+#define LOCK_PAUSE_MS 2
+#define LOCK_PAUSES_MAX 1000 /* 2 s: a child of a dead agent execs in milliseconds */
 
 int file_read(const char *path, struct buf *out)
 {
@@ -268,14 +272,22 @@ int file_remove_tree(const char *path)
     return removal.error ? removal.error : -ENOTEMPTY;
 }
 
-/* A record lock, not flock(2): a child between vfork and exec has a copy of every descriptor and
- * would hold an flock for a moment longer than the agent that was killed, and the next agent would
- * be turned away. A record lock belongs to the process and no child inherits it. */
+/* A child between fork and exec has a copy of every descriptor, the listening sockets among them,
+ * for a moment longer than the agent that was killed. The flock is what tells when the last such
+ * copy is gone; it has no timed wait but by a signal. */
+static void wait_for_children(int fd)
+{
+    for (int i = 0; i < LOCK_PAUSES_MAX && flock(fd, LOCK_EX | LOCK_NB) < 0; i++)
+        (void)poll(NULL, 0, LOCK_PAUSE_MS);
+}
+
+/* The record lock decides, not the flock: it belongs to the process and no child inherits it. */
 int file_lock(int fd)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-    if (fcntl(fd, F_SETLK, &whole) == 0)
-        return 0;
-    return errno == EACCES ? -EWOULDBLOCK : -errno; /* POSIX allows either for a lock held */
+    if (fcntl(fd, F_SETLK, &whole) < 0)
+        return errno == EACCES ? -EWOULDBLOCK : -errno; /* POSIX allows either for a lock held */
+    wait_for_children(fd);
+    return 0;
 }

@@ -18,6 +18,7 @@ int file_mkdirs(const char *path, mode_t mode);
  */
 int file_remove_tree(const char *path);
 /* Takes the whole file for this process alone, at once or not at all: -EWOULDBLOCK when another has
- * it. fd is open for writing; the lock ends with the process, whatever its children still hold, or
- * when this process closes any descriptor of the file. */
+ * it. fd is open for writing; the lock ends with the process, or when it closes any descriptor of
+ * the file. Waits up to 2 s for children of a former holder that are not yet in their own program,
+ * so that its listening sockets are free too. */
 int file_lock(int fd);
