@@ -78,6 +78,31 @@ static void read_env(struct arena *arena, const struct json *array, struct conta
     c->env = list;
 }
 
+static void read_env_from(struct arena *arena, const struct json *array, struct container_spec *c)
+{
+    struct env_from *list;
+
+    if (!array)
+        return;
+    list = arena_array(arena, json_len(array), sizeof(*list));
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        struct env_from *from = &list[c->env_from_len];
+        const struct json *ref = json_get(v, "configMapRef");
+
+        if (!json_is_object(ref)) {
+            ref = json_get(v, "secretRef");
+            from->secret = true;
+        }
+        if (!json_is_object(ref))
+            continue;
+        from->name = codec_text(arena, ref, "name");
+        from->prefix = codec_text(arena, v, "prefix");
+        from->optional = codec_true(ref, "optional");
+        c->env_from_len++;
+    }
+    c->env_from = list;
+}
+
 static uint16_t port_number(const struct json *object, const char *key)
 {
     int64_t n;
@@ -123,6 +148,8 @@ static void read_mounts(struct arena *arena, const struct json *array, struct co
 
         mount->name = codec_text(arena, v, "name");
         mount->mount_path = codec_text(arena, v, "mountPath");
+        mount->sub_path = codec_text_opt(arena, v, "subPath");
+        mount->sub_path_expr = codec_text_opt(arena, v, "subPathExpr");
         mount->read_only = codec_true(v, "readOnly");
     }
     c->mounts = list;
@@ -168,8 +195,6 @@ static uint32_t features(const struct json *container, bool init)
 {
     uint32_t bits = 0;
 
-    if (codec_array(container, "envFrom"))
-        bits |= CF_ENV_FROM;
     if (codec_array(container, "volumeDevices"))
         bits |= CF_VOLUME_DEVICES;
     if (codec_true(json_get(container, "securityContext"), "privileged"))
@@ -280,6 +305,7 @@ static void read_container(struct arena *arena, const struct json *v, bool init,
     c->log_fallback =
         str_eq(json_get_string(v, "terminationMessagePolicy"), "FallbackToLogsOnError");
     read_env(arena, codec_array(v, "env"), c);
+    read_env_from(arena, codec_array(v, "envFrom"), c);
     read_ports(arena, codec_array(v, "ports"), c);
     read_mounts(arena, codec_array(v, "volumeMounts"), c);
     read_resources(json_get(v, "resources"), c);

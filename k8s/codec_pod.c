@@ -175,44 +175,6 @@ enum restart_policy codec_restart_policy(const struct json *object)
     return str_eq(text, "OnFailure") ? RESTART_ON_FAILURE : RESTART_ALWAYS;
 }
 
-/* The API server puts this one into nearly every Pod (contract 3.1). */
-static bool is_kube_api_access(const char *name, const struct json *source)
-{
-    const struct json *v;
-
-    if (!str_starts(name, "kube-api-access-"))
-        return false;
-    for (v = json_first(json_get(source, "sources")); v; v = json_next(v)) {
-        if (json_is_object(json_get(v, "serviceAccountToken")))
-            return true;
-    }
-    return false;
-}
-
-static void read_volumes(struct arena *arena, const struct json *array, struct pod_spec *pod)
-{
-    struct volume *list;
-
-    if (!array)
-        return;
-    list = arena_array(arena, json_len(array), sizeof(*list));
-    for (const struct json *v = json_first(array); v; v = json_next(v)) {
-        struct volume *volume = &list[pod->volumes_len++];
-
-        volume->name = codec_text(arena, v, "name");
-        volume->type = "emptyDir"; /* what the API means by a volume without a source */
-        for (const struct json *m = json_first(v); m; m = json_next(m)) {
-            if (!json_is_object(m))
-                continue;
-            volume->type = arena_strdup(arena, json_key(m));
-            volume->kube_api_access =
-                str_eq(volume->type, "projected") && is_kube_api_access(volume->name, m);
-            break;
-        }
-    }
-    pod->volumes = list;
-}
-
 static void read_gates(struct arena *arena, const struct json *array, const struct json *status,
                        struct pod_spec *pod)
 {
@@ -260,6 +222,33 @@ static void read_scalars(struct arena *arena, const struct json *spec, struct po
         pod->deletion_grace_s = pod->grace_s;
 }
 
+/* What the guest's resolver and its files are made from, beside the addresses. */
+static void read_naming(struct arena *arena, const struct json *spec, struct pod_spec *pod)
+{
+    const struct json *options = codec_array(json_get(spec, "dnsConfig"), "options");
+    const struct json *aliases = codec_array(spec, "hostAliases");
+    struct key_value *option =
+        options ? arena_array(arena, json_len(options), sizeof(*option)) : NULL;
+    struct host_alias *alias =
+        aliases ? arena_array(arena, json_len(aliases), sizeof(*alias)) : NULL;
+    bool links = true;
+
+    pod->dns_options = option;
+    for (const struct json *v = json_first(options); v; v = json_next(v), option++) {
+        option->key = codec_text(arena, v, "name");
+        option->value = codec_text(arena, v, "value");
+        pod->dns_options_len++;
+    }
+    pod->host_aliases = alias;
+    for (const struct json *v = json_first(aliases); v; v = json_next(v), alias++) {
+        alias->ip = codec_text(arena, v, "ip");
+        alias->names = codec_texts(arena, v, "hostnames", &alias->names_len);
+        pod->host_aliases_len++;
+    }
+    pod->hostname_as_fqdn = codec_true(spec, "setHostnameAsFQDN");
+    pod->no_service_links = json_get_bool(spec, "enableServiceLinks", &links) && !links;
+}
+
 static void read_spec(struct arena *arena, const struct json *spec, const struct json *status,
                       struct pod_spec *pod)
 {
@@ -284,7 +273,8 @@ static void read_spec(struct arena *arena, const struct json *spec, const struct
         codec_containers(arena, spec, "initContainers", json_get(status, "initContainerStatuses"),
                          &pod->init_containers_len);
     read_gates(arena, codec_array(spec, "readinessGates"), status, pod);
-    read_volumes(arena, codec_array(spec, "volumes"), pod);
+    read_naming(arena, spec, pod);
+    codec_volumes(arena, codec_array(spec, "volumes"), pod);
     codec_placement(arena, spec, pod);
 }
 

@@ -34,6 +34,9 @@ const struct probe_spec *codec_probe(struct arena *arena, const struct json *con
 const struct handler *codec_hook(struct arena *arena, const struct json *container,
                                  const char *key);
 
+/* codec_volume.c: spec.volumes; the Pod's name is read already. array may be NULL. */
+void codec_volumes(struct arena *arena, const struct json *array, struct pod_spec *pod);
+
 /* A metav1.Time member. */
 void codec_write_time(struct json_writer *w, const char *key, int64_t unix_ms);
 /* The members "status" and "resources" of a Pod and of a container. patch: as a strategic merge

@@ -21,6 +21,7 @@ struct image_store;
 struct map;
 struct network;
 struct node;
+struct objects;
 struct prober;
 struct server;
 struct server_request;
@@ -55,6 +56,7 @@ struct agent {
     struct watch *classes;
     struct map *class_handlers; /* RuntimeClass name -> handler (malloc'd) */
     bool classes_synced;
+    struct objects *objects; /* ConfigMaps, Secrets, Services */
     struct api_calls calls;
     size_t pod_bytes; /* that the last Pod's spec took */
 

@@ -9,6 +9,8 @@
 #include "provider/dns.h"
 #include "provider/host.h"
 #include "provider/machines.h"
+#include "provider/objects.h"
+#include "provider/prepare.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -80,41 +82,44 @@ static const char *guest_hostname(const struct pod_spec *spec, struct arena *are
     return arena_strndup(arena, name, len);
 }
 
-static int resolve(const struct machine *m, const struct pod *pod, struct arena *arena,
-                   struct env_result *ret, struct err *err)
+int machine_env(struct machine *m, const struct pod *pod, uint32_t container, struct arena *arena,
+                struct env_result *ret, char *error, size_t error_size)
 {
     const struct agent *agent = m->agent;
     const struct image *image = m->image;
     struct env_facts facts = {
+        .object = prepare_object,
+        .object_userdata = m,
         .node_name = agent->config.node_name,
         .host_ip = agent->host_ip,
         .pod_ip = pod->obs.pod_ip,
         .allocatable_cpu_milli = agent->host->cpu_allocatable_milli,
         .allocatable_memory_bytes = agent->host->memory_allocatable_bytes,
         .allocatable_ephemeral_bytes = agent->host->storage_allocatable_bytes,
-        .image_env = image->env,
-        .image_env_len = image->env_len,
-        .image_entrypoint = image->entrypoint,
-        .image_entrypoint_len = image->entrypoint_len,
-        .image_cmd = image->cmd,
-        .image_cmd_len = image->cmd_len,
     };
-    char text[ERR_TEXT_MAX];
-    int result = env_resolve(pod->spec, pod_container(pod->spec, m->container), &facts,
-                             alloc_from_arena, arena, ret, text, sizeof(text));
-    return result < 0 ? err_spec(err, result, "%s", text) : 0;
+    facts.services_len =
+        objects_services(agent->objects, pod->spec->ns, !pod->spec->no_service_links,
+                         alloc_from_arena, arena, &facts.services);
+    if (image) {
+        facts.image_env = image->env;
+        facts.image_env_len = image->env_len;
+        facts.image_entrypoint = image->entrypoint;
+        facts.image_entrypoint_len = image->entrypoint_len;
+        facts.image_cmd = image->cmd;
+        facts.image_cmd_len = image->cmd_len;
+    }
+    return env_resolve(pod->spec, pod_container(pod->spec, container), &facts, alloc_from_arena,
+                       arena, ret, error, error_size);
 }
 
-/* Set by the image and left alone by the Pod: a guest may do without. */
-static bool is_images_own(const struct image *image, const struct key_value *pair)
+static int resolve(struct machine *m, const struct pod *pod, struct arena *arena,
+                   struct env_result *ret, struct err *err)
 {
-    size_t len = strlen(pair->key);
-
-    for (size_t i = 0; i < image->env_len; i++)
-        if (strncmp(image->env[i], pair->key, len) == 0 && image->env[i][len] == '=' &&
-            str_eq(image->env[i] + len + 1, pair->value))
-            return true;
-    return false;
+    char text[ERR_TEXT_MAX];
+    int result = machine_env(m, pod, m->container, arena, ret, text, sizeof(text));
+    if (result == -ENOENT) /* gone since it was prepared: not for long, perhaps */
+        return err_set(err, result, "%s", text);
+    return result < 0 ? err_spec(err, result, "%s", text) : 0;
 }
 
 /* The image's view of a solo5 manifest, as the guest kinds see it. */
@@ -127,7 +132,7 @@ static const struct guest_device *guest_devices(const struct image *image, struc
     return devices;
 }
 
-static int write_cmdline(const struct machine *m, struct pod *pod, const struct guest_ops *guest,
+static int write_cmdline(struct machine *m, struct pod *pod, const struct guest_ops *guest,
                          struct arena *arena, struct buf *out, struct err *err)
 {
     size_t dropped = 0;
@@ -139,7 +144,8 @@ static int write_cmdline(const struct machine *m, struct pod *pod, const struct 
     for (size_t i = 0; i < env.env_len; i++)
         pairs[i] = (struct guest_env){.key = env.env[i].key,
                                       .value = env.env[i].value,
-                                      .optional = is_images_own(m->image, &env.env[i])};
+                                      .optional = env.env[i].origin != ENV_OF_POD,
+                                      .service_link = env.env[i].origin == ENV_OF_SERVICE};
     struct guest_net net = {0};
     if (m->net_up) {
         net.ip = m->net.ip;

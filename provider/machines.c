@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "provider/metrics.h"
+#include "provider/prepare.h"
 #include "provider/prober.h"
 #include "provider/wants.h"
 #include "runtime/statedir.h"
@@ -20,7 +21,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum deferred_kind { DEFER_START_FAILED, DEFER_NET_ADDED, DEFER_NET_DELETED, DEFER_CLEANED };
+enum deferred_kind {
+    DEFER_PREPARED,
+    DEFER_START_FAILED,
+    DEFER_NET_ADDED,
+    DEFER_NET_DELETED,
+    DEFER_CLEANED
+};
 
 struct deferred {
     struct deferred *next;
@@ -57,6 +64,9 @@ static void deferred_answer(struct agent *agent, const struct deferred *d)
 {
     struct reconcile *r = agent->reconcile;
     switch (d->kind) {
+    case DEFER_PREPARED:
+        reconcile_prepared(r, d->uid, d->container, d->result, d->reason, d->text);
+        break;
     case DEFER_START_FAILED:
         reconcile_start_failed(r, d->uid, d->container, d->id, d->reason, d->text, d->spec_error);
         break;
@@ -70,6 +80,16 @@ static void deferred_answer(struct agent *agent, const struct deferred *d)
         reconcile_cleaned(r, d->uid, d->result);
         break;
     }
+}
+
+void machine_answer_prepared(struct agent *agent, const char *uid, uint32_t container, int result,
+                             const char *reason, const char *text)
+{
+    struct deferred *d = defer(agent, DEFER_PREPARED, uid);
+    d->container = container;
+    d->result = result;
+    d->reason = xstrdup(reason);
+    d->text = xstrdup(text);
 }
 
 bool machines_turn(struct agent *agent)
@@ -377,14 +397,6 @@ static const struct instance_ops instance_callbacks = {
     .on_lost = on_lost,
 };
 
-static bool world_prepare(void *world, struct pod *pod, uint32_t container)
-{
-    (void)world;
-    (void)pod;
-    (void)container;
-    return true;
-}
-
 static void world_launch(void *world, struct pod *pod, uint32_t container, const char *id)
 {
     struct agent *agent = world;
@@ -469,6 +481,7 @@ static void world_forget(void *world, struct pod *pod)
     if (m->instance)
         instance_release(m->instance);
     image_unref(m->image);
+    prepare_forget(m);
     stats_close(m->stats);
     free(m->stats);
     free(m->uid);
@@ -517,7 +530,7 @@ void machines_init(struct agent *agent, struct world_ops *ops)
     ops->pull = world_pull;
     ops->net_add = world_net_add;
     ops->net_del = world_net_del;
-    ops->prepare = world_prepare;
+    ops->prepare = prepare_start;
     ops->launch = world_launch;
     ops->stop = world_stop;
     ops->kill = world_kill;

@@ -6,6 +6,8 @@
 #include "runtime/image.h"
 #include "runtime/network.h"
 
+struct env_result;
+struct needs;
 struct pull;
 struct stats;
 
@@ -19,6 +21,7 @@ struct machine {
     uint32_t image_of;
     struct network_result net;
     bool net_up;
+    struct needs *needs; /* NULL until the first start; see prepare.c */
     struct instance *instance;
     uint64_t launched_ns;     /* mono; 0: adopted, or running already */
     struct stats *stats;      /* NULL until somebody asks; see usage.c */
@@ -38,6 +41,12 @@ void machine_verify_network(struct agent *agent, const char *uid);
 /* launch.c: starts m->id for m->container; 0, or negative with the sentence for the Pod's owner. */
 int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
                    struct err *err);
+/* launch.c: environment and arguments of a container as of now; see env_resolve. */
+int machine_env(struct machine *m, const struct pod *pod, uint32_t container, struct arena *arena,
+                struct env_result *ret, char *error, size_t error_size);
+/* reconcile_prepared, once the call under way has returned. */
+void machine_answer_prepared(struct agent *agent, const char *uid, uint32_t container, int result,
+                             const char *reason, const char *text);
 /* <log_dir>/<ns>_<name>_<uid>; malloc'd. */
 char *machine_log_dir(const struct agent *agent, const struct pod_spec *spec);
 /* <log dir>/<container>/<attempt>.log; malloc'd. */

@@ -16,6 +16,8 @@
 #include "provider/image_gc.h"
 #include "provider/host.h"
 #include "provider/node.h"
+#include "provider/objects.h"
+#include "provider/prepare.h"
 #include "provider/prober.h"
 #include "provider/probing.h"
 #include "provider/reconcile.h"
@@ -238,6 +240,11 @@ static int start_server(struct agent *agent, const struct kube_config *kube, str
     return result;
 }
 
+static const struct objects_ops object_callbacks = {
+    .changed = prepare_changed,
+    .services_synced = prepare_services_synced,
+};
+
 /* What a Pod needs of the agent, with an API server or without. */
 static int make_parts(struct agent *agent, const struct kube_config *kube, struct err *err)
 {
@@ -250,6 +257,7 @@ static int make_parts(struct agent *agent, const struct kube_config *kube, struc
         return result;
     machines_init(agent, &agent->world);
     api_init(agent, &agent->world);
+    agent->objects = objects_new(agent->client, &object_callbacks, agent);
     result = probing_init(agent, &agent->world, err);
     if (result < 0)
         return result;
@@ -466,6 +474,7 @@ void startup_end(struct agent *agent)
     endpoints_free(agent->endpoints);
     reconcile_free(agent->reconcile);
     prober_free(agent->prober);
+    objects_free(agent->objects);
     machines_end(agent);
     if (agent->events)
         events_free(agent->events);

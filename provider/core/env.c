@@ -1,45 +1,24 @@
 /* Environment, command and arguments of a container, as the kubelet makes them (contract 4.1): the
  * image's, then the Pod's in declared order, $(VAR) from what the Pod declared before. Called at
- * each start by the launcher. Not here: how they reach the guest (runtime/guest.h), and ConfigMaps
- * and Secrets, whose Pods are refused for now. */
-#include "provider/core/env.h"
+ * each start by the launcher. Not here: how they reach the guest (runtime/guest.h), and where
+ * ConfigMaps, Secrets and Services come from (provider/objects.h). */
+#include "provider/core/env_priv.h"
 
 #include "base/str.h"
-#include "provider/core/quantity.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-struct variable {
-    const char *key;
-    size_t key_len;
-    const char *value;
-    bool from_image; /* not seen by $(VAR): the API's text only knows what the Pod declares */
-};
-
-struct resolver {
-    const struct pod_spec *pod;
-    const struct container_spec *container;
-    const struct env_facts *facts;
-    env_alloc alloc;
-    void *userdata;
-    struct variable *list;
-    size_t len;
-    size_t total; /* bytes of all values and arguments */
-    char *error;
-    size_t error_size;
-};
-
-static int fail(struct resolver *r, const char *what, const char *name, const char *why,
-                const char *detail)
+int env_fail(struct resolver *r, const char *what, const char *name, const char *why,
+             const char *detail)
 {
     str_fmt(r->error, r->error_size, "%s %s of container %s: %s%s%s", what, name,
             r->container->name, why, detail ? " " : "", detail ? detail : "");
     return -EINVAL;
 }
 
-static char *copy(struct resolver *r, const char *text, size_t len)
+char *env_copy(struct resolver *r, const char *text, size_t len)
 {
     char *dst = r->alloc(r->userdata, len + 1);
 
@@ -57,15 +36,14 @@ static struct variable *find(struct resolver *r, const char *key, size_t key_len
 }
 
 /* The later value wins and takes the place of the earlier one. */
-static void set(struct resolver *r, const char *key, const char *value, bool from_image)
+static void set(struct resolver *r, const char *key, const char *value, enum env_origin origin)
 {
     size_t key_len = strlen(key);
     struct variable *variable = find(r, key, key_len);
 
     if (!variable)
         variable = &r->list[r->len++];
-    *variable =
-        (struct variable){.key = key, .key_len = key_len, .value = value, .from_image = from_image};
+    *variable = (struct variable){.key = key, .key_len = key_len, .value = value, .origin = origin};
 }
 
 /* Where expand writes: nowhere at first, to learn the length. */
@@ -106,20 +84,20 @@ static void expand_into(struct resolver *r, const char *text, struct sink *sink)
         }
         variable = find(r, text, (size_t)(end - text));
         text = end + 1;
-        if (variable && !variable->from_image)
+        if (variable && variable->origin != ENV_OF_IMAGE)
             put(sink, variable->value, strlen(variable->value));
         else
             put(sink, dollar, (size_t)(text - dollar));
     }
 }
 
-static int count_bytes(struct resolver *r, const char *what, const char *name, size_t len)
+int env_count_bytes(struct resolver *r, const char *what, const char *name, size_t len)
 {
     if (len > ENV_VALUE_MAX)
-        return fail(r, what, name, "it is longer than 128 KiB after $(VAR) expansion", NULL);
+        return env_fail(r, what, name, "it is longer than 128 KiB after $(VAR) expansion", NULL);
     r->total += len;
     if (r->total > ENV_TOTAL_MAX)
-        return fail(r, what, name, "environment and arguments together pass 2 MiB", NULL);
+        return env_fail(r, what, name, "environment and arguments together pass 2 MiB", NULL);
     return 0;
 }
 
@@ -130,7 +108,7 @@ static int expand(struct resolver *r, const char *what, const char *name, const 
     int result;
 
     expand_into(r, text, &sink);
-    result = count_bytes(r, what, name, sink.len);
+    result = env_count_bytes(r, what, name, sink.len);
     if (result < 0)
         return result;
     sink = (struct sink){.dst = r->alloc(r->userdata, sink.len + 1)};
@@ -139,131 +117,62 @@ static int expand(struct resolver *r, const char *what, const char *name, const 
     return 0;
 }
 
-/* The key of "metadata.labels['key']"; false when the path is not of that form. */
-static bool subscript(struct resolver *r, const char *path, const char *prefix, const char **ret)
+static int take_env_from(struct resolver *r)
 {
-    size_t prefix_len = strlen(prefix), len = strlen(path);
+    for (size_t i = 0; i < r->container->env_from_len; i++) {
+        const struct env_from *from = &r->container->env_from[i];
+        const struct object_data *object = env_object(r, from->secret, from->name);
 
-    if (!str_starts(path, prefix) || len < prefix_len + 4 || !str_starts(path + prefix_len, "['") ||
-        !str_ends(path, "']"))
-        return false;
-    *ret = copy(r, path + prefix_len + 2, len - prefix_len - 4);
-    return true;
-}
+        if (!object && !from->optional)
+            return env_missing(r, from->secret, from->name, NULL);
+        for (size_t k = 0; object && k < object->len; k++) {
+            const struct data_item *item = &object->items[k];
+            size_t prefix_len = strlen(from->prefix), key_len = strlen(item->key);
+            const char *value;
+            char *key;
+            int result;
 
-/* Only where there is a second one does it need a place of its own. */
-static const char *first_address(struct resolver *r, const char *list)
-{
-    size_t len = list ? strcspn(list, ",") : 0;
-
-    return list && list[len] ? copy(r, list, len) : list;
-}
-
-static int field_value(struct resolver *r, const struct env_var *var, const char **ret)
-{
-    const struct pod_spec *pod = r->pod;
-    const struct {
-        const char *path;
-        const char *value;
-    } fields[] = {
-        {"metadata.name", pod->name},
-        {"metadata.namespace", pod->ns},
-        {"metadata.uid", pod->uid},
-        {"spec.nodeName", r->facts->node_name},
-        {"spec.serviceAccountName", pod->service_account},
-        {"status.hostIP", first_address(r, r->facts->host_ip)},
-        {"status.hostIPs", r->facts->host_ip},
-        {"status.podIP", first_address(r, r->facts->pod_ip)},
-        {"status.podIPs", r->facts->pod_ip},
-    };
-    const char *key, *value;
-
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        if (strcmp(var->value, fields[i].path) == 0) {
-            *ret = fields[i].value ? fields[i].value : "";
-            return 0;
+            if (item->binary)
+                continue;
+            key = r->alloc(r->userdata, prefix_len + key_len + 1);
+            memcpy(key, from->prefix, prefix_len);
+            memcpy(key + prefix_len, item->key, key_len);
+            result = env_take_text(r, key, item, &value);
+            if (result < 0)
+                return result;
+            set(r, key, value, ENV_OF_POD);
         }
     }
-    if (subscript(r, var->value, "metadata.labels", &key))
-        value = key_value_find(pod->labels, pod->labels_len, key);
-    else if (subscript(r, var->value, "metadata.annotations", &key))
-        value = key_value_find(pod->annotations, pod->annotations_len, key);
-    else
-        return fail(r, "environment variable", var->name, "unsupported fieldRef", var->value);
-    *ret = value ? value : "";
     return 0;
 }
 
-static const struct container_spec *find_container(const struct resolver *r, const char *name)
+static void take_services(struct resolver *r)
 {
-    if (!name)
-        return r->container;
-    for (size_t i = 0; i < r->pod->containers_len; i++) {
-        if (strcmp(r->pod->containers[i].name, name) == 0)
-            return &r->pod->containers[i];
+    for (size_t i = 0; i < r->facts->services_len; i++) {
+        const struct env_service *service = &r->facts->services[i];
+        struct key_value *vars =
+            r->alloc(r->userdata, ENV_SERVICE_MAX(service->ports_len) * sizeof(*vars));
+        size_t len = env_service_vars(service, r->alloc, r->userdata, vars);
+
+        for (size_t k = 0; k < len; k++)
+            set(r, vars[k].key, vars[k].value, ENV_OF_SERVICE);
     }
-    for (size_t i = 0; i < r->pod->init_containers_len; i++) {
-        if (strcmp(r->pod->init_containers[i].name, name) == 0)
-            return &r->pod->init_containers[i];
-    }
-    return NULL;
 }
 
-/* amount: what is counted; missing: what stands for an amount that is not given. */
-static int resource_amount(const struct resolver *r, const struct container_spec *container,
-                           const char *resource, int64_t *ret, bool *ret_cpu)
+/* The most variables that there can be. */
+static size_t count_all(const struct resolver *r)
 {
-    const struct resources *res = &container->resources;
-    const struct {
-        const char *name;
-        int64_t amount;
-        int64_t missing;
-        bool cpu;
-    } rows[] = {
-        {"limits.cpu", res->cpu_limit_milli, r->facts->allocatable_cpu_milli, true},
-        {"limits.memory", res->memory_limit_bytes, r->facts->allocatable_memory_bytes, false},
-        {"limits.ephemeral-storage", res->ephemeral_limit_bytes,
-         r->facts->allocatable_ephemeral_bytes, false},
-        {"requests.cpu", res->cpu_request_milli, 0, true},
-        {"requests.memory", res->memory_request_bytes, 0, false},
-        {"requests.ephemeral-storage", res->ephemeral_request_bytes, 0, false},
-    };
+    size_t max = r->facts->image_env_len + r->container->env_len;
 
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        if (strcmp(resource, rows[i].name) == 0) {
-            *ret = rows[i].amount >= 0 ? rows[i].amount : rows[i].missing;
-            *ret_cpu = rows[i].cpu;
-            return 0;
-        }
+    for (size_t i = 0; i < r->facts->services_len; i++)
+        max += ENV_SERVICE_MAX(r->facts->services[i].ports_len);
+    for (size_t i = 0; i < r->container->env_from_len; i++) {
+        const struct env_from *from = &r->container->env_from[i];
+        const struct object_data *object = env_object(r, from->secret, from->name);
+
+        max += object ? object->len : 0;
     }
-    return -EINVAL;
-}
-
-static int resource_value(struct resolver *r, const struct env_var *var, const char **ret)
-{
-    const struct container_spec *container = find_container(r, var->ref);
-    int64_t amount, divisor = 0;
-    char text[24];
-    bool cpu;
-    int result = 0;
-
-    if (!container)
-        return fail(r, "environment variable", var->name,
-                    "resourceFieldRef names no container:", var->ref);
-    if (resource_amount(r, container, var->value, &amount, &cpu) < 0)
-        return fail(r, "environment variable", var->name, "unsupported resourceFieldRef",
-                    var->value);
-    if (var->divisor)
-        result =
-            cpu ? quantity_milli(var->divisor, &divisor) : quantity_value(var->divisor, &divisor);
-    if (result < 0)
-        return fail(r, "environment variable", var->name, "unusable divisor", var->divisor);
-    if (divisor == 0)
-        divisor = cpu ? 1000 : 1;
-    amount = amount / divisor + (amount % divisor != 0); /* always up */
-    str_fmt(text, sizeof(text), "%lld", (long long)amount);
-    *ret = copy(r, text, strlen(text));
-    return 0;
+    return max;
 }
 
 static int variable_value(struct resolver *r, const struct env_var *var, const char **ret)
@@ -272,17 +181,18 @@ static int variable_value(struct resolver *r, const struct env_var *var, const c
     case ENV_VALUE:
         return expand(r, "environment variable", var->name, var->value, ret);
     case ENV_FIELD:
-        return field_value(r, var, ret);
+        return env_field_value(r, var, ret);
     case ENV_RESOURCE:
-        return resource_value(r, var, ret);
+        return env_resource_value(r, var, ret);
     case ENV_CONFIG_MAP:
     case ENV_SECRET:
+        return env_object_value(r, var, ret);
     case ENV_FILE:
     case ENV_UNKNOWN:
         break;
     }
-    return fail(r, "environment variable", var->name, "its kind of valueFrom is not supported",
-                NULL);
+    return env_fail(r, "environment variable", var->name, "its kind of valueFrom is not supported",
+                    NULL);
 }
 
 static void take_image_env(struct resolver *r)
@@ -292,7 +202,7 @@ static void take_image_env(struct resolver *r)
         const char *equals = strchr(pair, '=');
 
         if (equals && equals > pair)
-            set(r, copy(r, pair, (size_t)(equals - pair)), equals + 1, true);
+            set(r, env_copy(r, pair, (size_t)(equals - pair)), equals + 1, ENV_OF_IMAGE);
     }
 }
 
@@ -304,12 +214,13 @@ static int take_pod_env(struct resolver *r)
         int result;
 
         if (!var->name[0] || strchr(var->name, '='))
-            return fail(r, "environment variable", var->name,
-                        "a name may not be empty or hold \"=\"", NULL);
+            return env_fail(r, "environment variable", var->name,
+                            "a name may not be empty or hold \"=\"", NULL);
         result = variable_value(r, var, &value);
         if (result < 0)
             return result;
-        set(r, var->name, value, false);
+        if (value)
+            set(r, var->name, value, ENV_OF_POD);
     }
     return 0;
 }
@@ -359,7 +270,6 @@ int env_resolve(const struct pod_spec *pod, const struct container_spec *contain
                 const struct env_facts *facts, env_alloc alloc, void *userdata,
                 struct env_result *ret, char *error, size_t error_size)
 {
-    size_t max = facts->image_env_len + container->env_len;
     struct resolver r = {
         .pod = pod,
         .container = container,
@@ -370,25 +280,32 @@ int env_resolve(const struct pod_spec *pod, const struct container_spec *contain
         .error_size = error_size,
     };
     struct env_result made = {0};
-    struct key_value *env;
+    struct env_entry *env;
+    size_t max = count_all(&r);
     int result;
 
     if (max > ENV_VARS_MAX) {
-        str_fmt(error, error_size,
-                "container %s and its image have %zu environment variables: at most %d are taken",
-                container->name, max, ENV_VARS_MAX);
+        str_fmt(
+            error, error_size,
+            "container %s, its image and the Services have %zu environment variables: at most %d "
+            "are taken (see enableServiceLinks)",
+            container->name, max, ENV_VARS_MAX);
         return -EINVAL;
     }
     r.list = alloc(userdata, (max + 1) * sizeof(*r.list));
     take_image_env(&r);
-    result = take_pod_env(&r);
+    take_services(&r);
+    result = take_env_from(&r);
+    if (result == 0)
+        result = take_pod_env(&r);
     if (result == 0)
         result = make_argv(&r, &made);
     if (result < 0)
         return result;
     env = alloc(userdata, (r.len + 1) * sizeof(*env));
     for (size_t i = 0; i < r.len; i++)
-        env[i] = (struct key_value){.key = r.list[i].key, .value = r.list[i].value};
+        env[i] = (struct env_entry){
+            .key = r.list[i].key, .value = r.list[i].value, .origin = r.list[i].origin};
     made.env = env;
     made.env_len = r.len;
     *ret = made;

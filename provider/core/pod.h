@@ -79,9 +79,19 @@ struct resources {
     int64_t ephemeral_limit_bytes;
 };
 
+/* One entry of envFrom. */
+struct env_from {
+    bool secret; /* else a ConfigMap */
+    const char *name;
+    const char *prefix; /* "" */
+    bool optional;
+};
+
 struct volume_mount {
     const char *name;
     const char *mount_path;
+    const char *sub_path;      /* NULL: the volume's root */
+    const char *sub_path_expr; /* the same with $(VAR), NULL */
     bool read_only;
 };
 
@@ -93,7 +103,6 @@ enum container_feature {
     CF_STARTUP_PROBE = 1u << 2,
     CF_POST_START = 1u << 3,
     CF_PRE_STOP = 1u << 4,
-    CF_ENV_FROM = 1u << 5,
     CF_VOLUME_DEVICES = 1u << 6,
     CF_PRIVILEGED = 1u << 7,
     CF_RESTART_RULE = 1u << 8, /* a restartPolicyRule that does more than to restart it */
@@ -113,6 +122,8 @@ struct container_spec {
     const char *working_dir; /* NULL: none */
     const struct env_var *env;
     size_t env_len;
+    const struct env_from *env_from;
+    size_t env_from_len;
     const struct container_port *ports;
     size_t ports_len;
     const struct volume_mount *mounts;
@@ -193,10 +204,66 @@ struct readiness_gate {
     const char *status; /* as the API has it: "True", "False", ...; NULL: no such condition */
 };
 
+enum volume_kind {
+    VOLUME_OTHER, /* of which the agent only knows the name, in type */
+    VOLUME_EMPTY_DIR,
+    VOLUME_PROJECTED, /* and configMap, secret and downwardAPI: the same with one source */
+    VOLUME_HOST_PATH,
+    VOLUME_CLAIM, /* persistentVolumeClaim and ephemeral, whose claim has a name of its own */
+    VOLUME_IMAGE,
+};
+
+enum source_kind {
+    SOURCE_CONFIG_MAP,
+    SOURCE_SECRET,
+    SOURCE_DOWNWARD,
+    SOURCE_TOKEN,
+    SOURCE_TRUST_BUNDLE,
+    SOURCE_POD_CERTIFICATE,
+    SOURCE_UNKNOWN,
+};
+
+/* One file: of a ConfigMap's or Secret's key, or of a field or resource. */
+struct volume_item {
+    const char *key; /* or the fieldPath, or the resource */
+    const char *path;
+    const char *container; /* NULL: of a resource, its container */
+    const char *divisor;   /* NULL: 1 */
+    bool resource;
+    int32_t mode; /* -1: the volume's default */
+};
+
+struct volume_source {
+    enum source_kind kind;
+    bool optional;
+    const char *name;                /* of the object; "" */
+    const struct volume_item *items; /* none: all keys */
+    size_t items_len;
+    const char *audience; /* of a token; "" the API server's own */
+    const char *path;     /* of a token */
+    int64_t expiration_s;
+};
+
 struct volume {
     const char *name;
     const char *type;     /* the member that is set: "projected", "hostPath", "emptyDir", ... */
     bool kube_api_access; /* the automatic service account volume, never a reason to refuse */
+    enum volume_kind kind;
+    const struct volume_source *sources; /* VOLUME_PROJECTED */
+    size_t sources_len;
+    uint32_t default_mode;
+    const char *path;      /* hostPath's; the claim's name; the image's reference; "" */
+    const char *host_type; /* hostPath.type; "" */
+    bool read_only;        /* of the claim */
+    bool memory;           /* emptyDir.medium: Memory */
+    bool huge_pages;       /* emptyDir.medium: HugePages* */
+    int64_t size_limit;    /* bytes, -1: none */
+};
+
+struct host_alias {
+    const char *ip;
+    const char *const *names;
+    size_t names_len;
 };
 
 struct pod_spec {
@@ -233,6 +300,12 @@ struct pod_spec {
     size_t dns_servers_len;
     const char *const *dns_searches;
     size_t dns_searches_len;
+    const struct key_value *dns_options; /* value "" when it has none */
+    size_t dns_options_len;
+    const struct host_alias *host_aliases;
+    size_t host_aliases_len;
+    bool hostname_as_fqdn;
+    bool no_service_links; /* enableServiceLinks: false */
     const char *const *pull_secrets;
     size_t pull_secrets_len;
     enum restart_policy restart_policy;

@@ -127,10 +127,6 @@ static bool volumes(const struct rule *rule, const struct pod_spec *spec,
 static const char *env_source(enum env_kind kind)
 {
     switch (kind) {
-    case ENV_CONFIG_MAP:
-        return "configMapKeyRef";
-    case ENV_SECRET:
-        return "secretKeyRef";
     case ENV_FILE:
         return "fileKeyRef";
     case ENV_UNKNOWN:
@@ -138,6 +134,8 @@ static const char *env_source(enum env_kind kind)
     case ENV_VALUE:
     case ENV_FIELD:
     case ENV_RESOURCE:
+    case ENV_CONFIG_MAP:
+    case ENV_SECRET:
         break;
     }
     return NULL;
@@ -235,10 +233,9 @@ static const struct rule rules[] = {
     {container_bit, "startupProbe", CF_STARTUP_PROBE, NO_PROBE},
     {container_bit, "lifecycle.postStart", CF_POST_START, NO_HOOK},
     {container_bit, "lifecycle.preStop", CF_PRE_STOP, NO_HOOK},
-    {container_bit, "envFrom", CF_ENV_FROM,
-     "is not supported on unikernel nodes yet: write the variables as env with a value"},
     {env_sources, "env", 0,
-     "is not supported on unikernel nodes yet: give a value, a fieldRef or a resourceFieldRef"},
+     "is not supported on unikernel nodes yet: give a value, a fieldRef, a resourceFieldRef or a "
+     "key of a ConfigMap or Secret"},
     {working_dir, "workingDir", 0,
      "cannot be set from outside a unikernel: remove it and use absolute paths"},
     {container_bit, "restartPolicyRules", CF_RESTART_RULE,

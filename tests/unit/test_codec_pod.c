@@ -295,7 +295,6 @@ static void test_features(void **state)
          CF_LIVENESS_PROBE | CF_READINESS_PROBE | CF_STARTUP_PROBE},
         {"", ",\"lifecycle\":{\"postStart\":{},\"preStop\":{}}", "", 0,
          CF_POST_START | CF_PRE_STOP},
-        {"", ",\"envFrom\":[{}],\"volumeDevices\":[{}]", "", 0, CF_ENV_FROM | CF_VOLUME_DEVICES},
         {"", ",\"envFrom\":[],\"securityContext\":{\"privileged\":true}", "", 0, CF_PRIVILEGED},
         {"", ",\"securityContext\":{\"privileged\":false}", "", 0, 0},
         {"", ",\"restartPolicyRules\":[{}]", "", 0, CF_RESTART_RULE},

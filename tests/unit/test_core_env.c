@@ -127,7 +127,7 @@ static const struct {
      NULL,
      "names no container: d"},
     {{.kind = ENV_RESOURCE, .name = "X", .value = "limits.cpu", .ref = "c"}, "2", NULL},
-    {{.kind = ENV_SECRET, .name = "X", .value = "k", .ref = "s"}, NULL, "not supported"},
+    {{.kind = ENV_FILE, .name = "X", .value = "k", .ref = "s"}, NULL, "not supported"},
     {VALUE("", "x"), NULL, "may not be empty"},
     {VALUE("a=b", "x"), NULL, "may not be empty"},
 };
