@@ -1,6 +1,6 @@
 /* ConfigMaps and Secrets that Pods of this node name, one list and watch an object, as a node
- * identity may (contract 1.2): never cluster-wide. Shared by all who hold one, dropped with the last
- * of them; immutable ones are read once. And the Services, for their variables. */
+ * identity may (contract 1.2): never cluster-wide. Shared by all who hold one, dropped with the
+ * last of them; immutable ones are read once. And the Services, for their variables. */
 #pragma once
 
 #include "provider/core/env.h"
@@ -27,9 +27,9 @@ struct objects_ops {
 /* Watches at once: a connection carries 100 streams, and there are a few connections (client
  * engine). What is beyond is listed anew each time that it is asked for. */
 #define OBJECT_WATCHES_MAX 400
-#define OBJECT_KEYS_MAX 20000         /* of one: 1 MiB of keys and values cannot hold more */
-#define SERVICES_MAX 20000            /* known at once */
-#define SERVICE_PORTS_MAX 64          /* of one Service that become variables */
+#define OBJECT_KEYS_MAX 20000 /* of one: 1 MiB of keys and values cannot hold more */
+#define SERVICES_MAX 20000    /* known at once */
+#define SERVICE_PORTS_MAX 64  /* of one Service that become variables */
 
 struct objects *objects_new(struct kube_client *client, const struct objects_ops *ops,
                             void *all_userdata);

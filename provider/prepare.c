@@ -55,9 +55,10 @@ static int judge(struct machine *m, struct pod *pod, uint32_t container, struct 
     *answer = (struct answer){0};
     if (needs->too_many) {
         str_copy(answer->reason, sizeof(answer->reason), "CreateContainerConfigError");
-        str_fmt(answer->text, sizeof(answer->text),
-                "the Pod names more than %d ConfigMaps and Secrets, or the node's Pods more than %d",
-                NEEDS_MAX, OBJECTS_MAX);
+        str_fmt(
+            answer->text, sizeof(answer->text),
+            "the Pod names more than %d ConfigMaps and Secrets, or the node's Pods more than %d",
+            NEEDS_MAX, OBJECTS_MAX);
         return -ENFILE;
     }
     if (!objects_services_synced(m->agent->objects))

@@ -18,7 +18,8 @@ static void hold(struct needs *needs, enum object_kind kind, const char *name)
         if (object_is(needs->holds[i], kind, name))
             return;
     }
-    made = needs->len < NEEDS_MAX ? objects_hold(m->agent->objects, kind, needs->ns, name, m) : NULL;
+    made =
+        needs->len < NEEDS_MAX ? objects_hold(m->agent->objects, kind, needs->ns, name, m) : NULL;
     if (!made) {
         needs->too_many = true;
         return;
@@ -36,8 +37,7 @@ static void hold_of_container(struct needs *needs, const struct container_spec *
             hold(needs, OBJECT_SECRET, c->env[i].ref);
     }
     for (size_t i = 0; i < c->env_from_len; i++)
-        hold(needs, c->env_from[i].secret ? OBJECT_SECRET : OBJECT_CONFIG_MAP,
-             c->env_from[i].name);
+        hold(needs, c->env_from[i].secret ? OBJECT_SECRET : OBJECT_CONFIG_MAP, c->env_from[i].name);
 }
 
 struct needs *needs_make(struct machine *m, const struct pod_spec *spec)

@@ -1,5 +1,5 @@
-/* Where the value of a variable comes from: a field of the Pod, an amount of a container's resources,
- * a key of a ConfigMap or Secret (contract 4.1). Called by env.c and env_downward.c. */
+/* Where the value of a variable comes from: a field of the Pod, an amount of a container's
+ * resources, a key of a ConfigMap or Secret (contract 4.1). Called by env.c and env_downward.c. */
 #include "provider/core/env_priv.h"
 
 #include "base/str.h"
@@ -119,10 +119,10 @@ int env_resource_value(struct resolver *r, const struct env_var *var, const char
 
     if (!container)
         return env_fail(r, "environment variable", var->name,
-                    "resourceFieldRef names no container:", var->ref);
+                        "resourceFieldRef names no container:", var->ref);
     if (resource_amount(r, container, var->value, &amount, &cpu) < 0)
         return env_fail(r, "environment variable", var->name, "unsupported resourceFieldRef",
-                    var->value);
+                        var->value);
     if (var->divisor)
         result =
             cpu ? quantity_milli(var->divisor, &divisor) : quantity_value(var->divisor, &divisor);
@@ -147,20 +147,19 @@ int env_missing(struct resolver *r, bool secret, const char *name, const char *k
     return -ENOENT;
 }
 
-const struct object_data *env_object(const struct resolver *r, bool secret,
-                                             const char *name)
+const struct object_data *env_object(const struct resolver *r, bool secret, const char *name)
 {
     return r->facts->object ? r->facts->object(r->facts->object_userdata, secret, name) : NULL;
 }
 
 int env_take_text(struct resolver *r, const char *name, const struct data_item *item,
-                     const char **ret)
+                  const char **ret)
 {
     int result = env_count_bytes(r, "environment variable", name, item->len);
 
     if (result == 0 && memchr(item->data, '\0', item->len))
         result = env_fail(r, "environment variable", name,
-                      "its value has a NUL byte, which no environment can hold:", item->key);
+                          "its value has a NUL byte, which no environment can hold:", item->key);
     if (result == 0)
         *ret = env_copy(r, item->data, item->len);
     return result;

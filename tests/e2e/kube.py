@@ -36,6 +36,8 @@ PLURALS = {
     "DaemonSet": "/apis/apps/v1/namespaces/{ns}/daemonsets",
     "StatefulSet": "/apis/apps/v1/namespaces/{ns}/statefulsets",
     "Job": "/apis/batch/v1/namespaces/{ns}/jobs",
+    "ConfigMap": "/api/v1/namespaces/{ns}/configmaps",
+    "Secret": "/api/v1/namespaces/{ns}/secrets",
     "Service": "/api/v1/namespaces/{ns}/services",
     "Namespace": "/api/v1/namespaces", "Node": "/api/v1/nodes",
     "ServiceAccount": "/api/v1/namespaces/{ns}/serviceaccounts",

@@ -69,9 +69,9 @@ static void resolve(struct fixture *f, const struct env_facts *facts, char *text
     pool_free(&pool);
 }
 
-#define KEY(kind_, ref_, key_, optional_)                                                          \
-    {                                                                                              \
-        .kind = (kind_), .name = "X", .value = (key_), .ref = (ref_), .optional = (optional_)      \
+#define KEY(kind_, ref_, key_, optional_)                                                     \
+    {                                                                                         \
+        .kind = (kind_), .name = "X", .value = (key_), .ref = (ref_), .optional = (optional_) \
     }
 
 /* "!": to be looked for again; "!?": wrong for good. */
@@ -181,7 +181,8 @@ static void service_variables(void **state)
                               "SIX_PORT_53_UDP_ADDR=fd00::1");
 }
 
-static const struct key_value labels[] = {{"b", "2"}, {"a", "say \"hi\"\n\\"}, {"c", "\x01\xff\xc3\xa9"}};
+static const struct key_value labels[] = {
+    {"b", "2"}, {"a", "say \"hi\"\n\\"}, {"c", "\x01\xff\xc3\xa9"}};
 
 static const struct {
     struct volume_item item;
@@ -192,7 +193,8 @@ static const struct {
      "a=\"say \\\"hi\\\"\\n\\\\\"\nb=\"2\"\nc=\"\\x01\\xff\xc3\xa9\""},
     {{.key = "metadata.annotations", .path = "f"}, ""},
     {{.key = "metadata.labels['b']", .path = "f"}, "2"},
-    {{.key = "limits.cpu", .path = "f", .resource = true, .container = "c", .divisor = "1m"}, "250"},
+    {{.key = "limits.cpu", .path = "f", .resource = true, .container = "c", .divisor = "1m"},
+     "250"},
     {{.key = "limits.cpu", .path = "f", .resource = true, .container = "d"}, NULL},
     {{.key = "spec.volumes", .path = "f"}, NULL},
 };
@@ -232,8 +234,12 @@ static void sub_path_expressions(void **state)
     static const struct {
         const char *text, *want; /* NULL: missing */
     } rows[] = {
-        {"logs/$(POD)", "logs/web-0"}, {"$$(POD)", "$(POD)"}, {"a$b", "a$b"},
-        {"$(POD", "$(POD"},            {"$(PATH)", NULL},     {"x$(NOPE)", NULL},
+        {"logs/$(POD)", "logs/web-0"},
+        {"$$(POD)", "$(POD)"},
+        {"a$b", "a$b"},
+        {"$(POD", "$(POD"},
+        {"$(PATH)", NULL},
+        {"x$(NOPE)", NULL},
     };
 
     (void)state;
@@ -241,8 +247,8 @@ static void sub_path_expressions(void **state)
         struct pool pool = {0};
         const char *text = NULL;
         char error[256] = "";
-        int r = env_expand_strict(rows[i].text, &all, pool_alloc, &pool, &text, error,
-                                  sizeof(error));
+        int r =
+            env_expand_strict(rows[i].text, &all, pool_alloc, &pool, &text, error, sizeof(error));
 
         assert_int_equal(r, rows[i].want ? 0 : -EINVAL);
         if (rows[i].want)
@@ -256,8 +262,10 @@ static void sub_path_expressions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(key_table),           cmocka_unit_test(env_from_table),
-        cmocka_unit_test(service_variables),   cmocka_unit_test(downward_table),
+        cmocka_unit_test(key_table),
+        cmocka_unit_test(env_from_table),
+        cmocka_unit_test(service_variables),
+        cmocka_unit_test(downward_table),
         cmocka_unit_test(sub_path_expressions),
     };
 
