@@ -14,11 +14,13 @@
 
 #define ERROR_MAX 256
 
+LIST_HEAD(object_holds, object_hold);
+
 struct object {
     struct objects *all;
     enum object_kind kind;
     char *key, *name;
-    LIST_HEAD(, object_hold) holds;
+    struct object_holds holds;
     struct watch *watch;
     enum object_state state;
     bool seen; /* in the list under way */

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES 65536u
-#define FIRST_INO 0x40000000u /* far from an image's own: equal ones would be taken for hard links */
+#define FIRST_INO \
+    0x40000000u /* far from an image's own: equal ones would be taken for hard links */
 #define HEADER_LEN 110u
 #define TRAILER "TRAILER!!!"
 
@@ -63,9 +64,9 @@ static void put_header(struct cpio_writer *w, const char *name, uint32_t ino, ui
 {
     char header[HEADER_LEN + 1];
 
-    str_fmt(header, sizeof(header),
-            "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", ino, mode, 0u, 0u, nlink,
-            0u, (unsigned)size, 0u, 0u, 0u, 0u, (unsigned)strlen(name) + 1, 0u);
+    str_fmt(header, sizeof(header), "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X",
+            ino, mode, 0u, 0u, nlink, 0u, (unsigned)size, 0u, 0u, 0u, 0u,
+            (unsigned)strlen(name) + 1, 0u);
     put(w, header, HEADER_LEN);
     put(w, name, strlen(name) + 1);
     pad(w);

@@ -46,15 +46,14 @@ static mode_t host_mode(mode_t mode)
 }
 
 /* Whether the file stands there with that content and mode. */
-static bool is_same(int version, const struct payload_file *file, gid_t gid)
+static bool is_same(int version, const struct payload_file *file)
 {
     CLEANUP(close) int fd = openat(version, file->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
     size_t at = 0;
 
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != (off_t)file->len ||
-        (st.st_mode & 0777) != host_mode(file->mode) || st.st_gid != gid ||
-        file->len > COMPARE_MAX)
+        (st.st_mode & 0777) != host_mode(file->mode) || file->len > COMPARE_MAX)
         return false;
     while (at < file->len) {
         char piece[8192];
@@ -81,8 +80,8 @@ static size_t count_files(int dir, unsigned depth)
             fstatat(dirfd(handle), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         if (S_ISDIR(st.st_mode)) {
-            CLEANUP(close) int below =
-                openat(dirfd(handle), entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            CLEANUP(close)
+            int below = openat(dirfd(handle), entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
             count += below < 0 ? 1 : count_files(below, depth + 1);
         } else {
@@ -92,14 +91,14 @@ static size_t count_files(int dir, unsigned depth)
     return count;
 }
 
-static bool is_current(int dir, const struct payload_file *files, size_t len, gid_t gid)
+static bool is_current(int dir, const struct payload_file *files, size_t len)
 {
     CLEANUP(close) int version = openat(dir, DATA "/.", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (version < 0 || count_files(version, 0) != len)
         return false;
     for (size_t i = 0; i < len; i++) {
-        if (!is_same(version, &files[i], gid))
+        if (!is_same(version, &files[i]))
             return false;
     }
     return true;
@@ -176,8 +175,7 @@ static bool is_first_part(const struct payload_file *files, size_t len, const ch
     size_t name_len = strlen(name);
 
     for (size_t i = 0; i < len; i++) {
-        if (strcspn(files[i].path, "/") == name_len &&
-            memcmp(files[i].path, name, name_len) == 0)
+        if (strcspn(files[i].path, "/") == name_len && memcmp(files[i].path, name, name_len) == 0)
             return true;
     }
     return false;
@@ -232,12 +230,11 @@ int payload_write(const char *path, const struct payload_file *files, size_t len
             return err_spec(err, -EINVAL, "\"%s\" is no path below a volume", files[i].path);
     }
     if (r == 0)
-        current = is_current(dir, files, len, gid);
+        current = is_current(dir, files, len);
     if (r == 0 && !current)
         r = make_version(dir, version, sizeof(version), gid);
     CLEANUP(close)
-    int inside = r < 0 || current ? -1
-                                  : openat(dir, version, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int inside = r < 0 || current ? -1 : openat(dir, version, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (size_t i = 0; r == 0 && !current && i < len; i++)
         r = inside < 0 ? -EIO : write_file(inside, &files[i], gid);
     if (r == 0 && !current)

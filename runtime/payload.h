@@ -1,6 +1,6 @@
 /* The files of a ConfigMap, Secret, projected or downward API volume on this host, written as the
- * kubelet writes them (contract 4.2): a directory of its own for each version, and one symbolic link
- * that is renamed, so that a reader sees all of the old or all of the new. */
+ * kubelet writes them (contract 4.2): a directory of its own for each version, and one symbolic
+ * link that is renamed, so that a reader sees all of the old or all of the new. */
 #pragma once
 
 #include <stdbool.h>

@@ -3,7 +3,6 @@
 
 #include "base/str.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,11 +30,21 @@ static void add(struct out *out, const char *key, const char *value)
     out->vars[out->len++] = (struct key_value){.key = keep(out, key), .value = keep(out, value)};
 }
 
+static char upper(char c)
+{
+    return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+}
+
+static char lower_of(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
 static void to_upper(char *dst, size_t size, const char *text)
 {
     str_fmt(dst, size, "%s", text);
     for (char *p = dst; *p; p++)
-        *p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
+        *p = *p == '-' ? '_' : upper(*p);
 }
 
 static void add_port(struct out *out, const char *name, const struct env_service *service,
@@ -48,7 +57,7 @@ static void add_port(struct out *out, const char *name, const struct env_service
     to_upper(protocol, sizeof(protocol), protocol_to_string(port->protocol));
     str_fmt(lower, sizeof(lower), "%s", protocol);
     for (char *p = lower; *p; p++)
-        *p = (char)tolower((unsigned char)*p);
+        *p = lower_of(*p);
     str_fmt(number, sizeof(number), "%u", port->container_port);
     str_fmt(url, sizeof(url), "%s://%s%s%s:%s", lower, bracket, service->ip, close, number);
     str_fmt(prefix, sizeof(prefix), "%s_PORT_%s_%s", name, number, protocol);

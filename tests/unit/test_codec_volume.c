@@ -17,9 +17,10 @@ static const struct pod_spec *decode(struct arena *arena, const char *spec)
     const struct pod_spec *pod = NULL;
     struct err err = {0};
 
-    (void)snprintf(
-        text, sizeof(text),
-        "{\"metadata\":{\"uid\":\"u\",\"namespace\":\"n\",\"name\":\"p\"},\"spec\":{%s}}", spec);
+    (void)snprintf(text, sizeof(text),
+                   "{'metadata':{'uid':'u','namespace':'n','name':'p'},'spec':{%s}}", spec);
+    for (char *p = text; *p; p++) /* the tests write single quotes */
+        *p = *p == '\'' ? '"' : *p;
     struct json *root = json_parse(text, strlen(text), &err);
 
     assert_non_null(root);
@@ -28,7 +29,7 @@ static const struct pod_spec *decode(struct arena *arena, const char *spec)
     return pod;
 }
 
-#define CONTAINER "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]"
+#define CONTAINER "'containers':[{'name':'c','image':'i'}]"
 
 static const struct {
     const char *json, *type;
@@ -37,20 +38,18 @@ static const struct {
     uint32_t mode;
 } kinds[] = {
     {"", "emptyDir", VOLUME_EMPTY_DIR, "", 0},
-    {",\"emptyDir\":{}", "emptyDir", VOLUME_EMPTY_DIR, "", 0644},
-    {",\"configMap\":{\"name\":\"m\",\"defaultMode\":256}", "configMap", VOLUME_PROJECTED, "",
-     0400},
-    {",\"secret\":{\"secretName\":\"m\"}", "secret", VOLUME_PROJECTED, "", 0644},
-    {",\"downwardAPI\":{\"items\":[]}", "downwardAPI", VOLUME_PROJECTED, "", 0644},
-    {",\"projected\":{\"sources\":[],\"defaultMode\":99999}", "projected", VOLUME_PROJECTED, "",
+    {",'emptyDir':{}", "emptyDir", VOLUME_EMPTY_DIR, "", 0644},
+    {",'configMap':{'name':'m','defaultMode':256}", "configMap", VOLUME_PROJECTED, "", 0400},
+    {",'secret':{'secretName':'m'}", "secret", VOLUME_PROJECTED, "", 0644},
+    {",'downwardAPI':{'items':[]}", "downwardAPI", VOLUME_PROJECTED, "", 0644},
+    {",'projected':{'sources':[],'defaultMode':99999}", "projected", VOLUME_PROJECTED, "", 0644},
+    {",'hostPath':{'path':'/x','type':'File'}", "hostPath", VOLUME_HOST_PATH, "/x", 0644},
+    {",'persistentVolumeClaim':{'claimName':'d'}", "persistentVolumeClaim", VOLUME_CLAIM, "d",
      0644},
-    {",\"hostPath\":{\"path\":\"/x\",\"type\":\"File\"}", "hostPath", VOLUME_HOST_PATH, "/x", 0644},
-    {",\"persistentVolumeClaim\":{\"claimName\":\"d\"}", "persistentVolumeClaim", VOLUME_CLAIM, "d",
-     0644},
-    {",\"ephemeral\":{\"volumeClaimTemplate\":{}}", "ephemeral", VOLUME_CLAIM, "p-v", 0644},
-    {",\"image\":{\"reference\":\"r/a:1\"}", "image", VOLUME_IMAGE, "r/a:1", 0644},
-    {",\"nfs\":{\"server\":\"s\"}", "nfs", VOLUME_OTHER, "", 0644},
-    {",\"nfs\":7", "emptyDir", VOLUME_EMPTY_DIR, "", 0},
+    {",'ephemeral':{'volumeClaimTemplate':{}}", "ephemeral", VOLUME_CLAIM, "p-v", 0644},
+    {",'image':{'reference':'r/a:1'}", "image", VOLUME_IMAGE, "r/a:1", 0644},
+    {",'nfs':{'server':'s'}", "nfs", VOLUME_OTHER, "", 0644},
+    {",'nfs':7", "emptyDir", VOLUME_EMPTY_DIR, "", 0},
 };
 
 static void volume_kinds(void **state)
@@ -60,8 +59,7 @@ static void volume_kinds(void **state)
         struct arena *arena = arena_new(1024);
         char spec[1024];
 
-        (void)snprintf(spec, sizeof(spec), "\"volumes\":[{\"name\":\"v\"%s}]," CONTAINER,
-                       kinds[i].json);
+        (void)snprintf(spec, sizeof(spec), "'volumes':[{'name':'v'%s}]," CONTAINER, kinds[i].json);
         const struct pod_spec *pod = decode(arena, spec);
 
         assert_int_equal(pod->volumes_len, 1);
@@ -81,15 +79,14 @@ static void automatic_volume(void **state)
 {
     struct arena *arena = arena_new(1024);
     const struct pod_spec *pod = decode(
-        arena,
-        "\"volumes\":[{\"name\":\"kube-api-access-x\",\"projected\":{\"defaultMode\":420,"
-        "\"sources\":[{\"serviceAccountToken\":{\"expirationSeconds\":3607,\"path\":\"token\"}},"
-        "{\"configMap\":{\"name\":\"kube-root-ca.crt\",\"items\":[{\"key\":\"ca.crt\",\"path\":"
-        "\"ca.crt\",\"mode\":256}]}},{\"downwardAPI\":{\"items\":[{\"path\":\"namespace\","
-        "\"fieldRef\":{\"fieldPath\":\"metadata.namespace\"}},{\"path\":\"cpu\","
-        "\"resourceFieldRef\":{\"containerName\":\"c\",\"resource\":\"limits.cpu\",\"divisor\":"
-        "\"0\"}}]}},{\"secret\":{\"name\":\"s\",\"optional\":true}},{\"other\":{}}]}},"
-        "{\"name\":\"e\",\"emptyDir\":{\"medium\":\"Memory\",\"sizeLimit\":\"1Mi\"}}]," CONTAINER);
+        arena, "'volumes':[{'name':'kube-api-access-x','projected':{'defaultMode':420,"
+               "'sources':[{'serviceAccountToken':{'expirationSeconds':3607,'path':'token'}},"
+               "{'configMap':{'name':'kube-root-ca.crt','items':[{'key':'ca.crt','path':"
+               "'ca.crt','mode':256}]}},{'downwardAPI':{'items':[{'path':'namespace',"
+               "'fieldRef':{'fieldPath':'metadata.namespace'}},{'path':'cpu',"
+               "'resourceFieldRef':{'containerName':'c','resource':'limits.cpu','divisor':"
+               "'0'}}]}},{'secret':{'name':'s','optional':true}},{'other':{}}]}},"
+               "{'name':'e','emptyDir':{'medium':'Memory','sizeLimit':'1Mi'}}]," CONTAINER);
     const struct volume *v = &pod->volumes[0];
 
     (void)state;
@@ -118,15 +115,14 @@ static void automatic_volume(void **state)
 static void mounts_and_names(void **state)
 {
     struct arena *arena = arena_new(1024);
-    const struct pod_spec *pod = decode(
-        arena,
-        "\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"envFrom\":[{\"configMapRef\":"
-        "{\"name\":\"m\"},\"prefix\":\"P_\"},{\"secretRef\":{\"name\":\"s\",\"optional\":"
-        "true}},{}],\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/d\",\"subPath\":\"a\"},"
-        "{\"name\":\"v\",\"mountPath\":\"/e\",\"subPathExpr\":\"$(A)\",\"readOnly\":true}]}],"
-        "\"hostAliases\":[{\"ip\":\"1.2.3.4\",\"hostnames\":[\"a\",\"b\"]}],"
-        "\"setHostnameAsFQDN\":true,\"enableServiceLinks\":false,\"dnsConfig\":{"
-        "\"options\":[{\"name\":\"ndots\",\"value\":\"2\"},{\"name\":\"edns0\"}]}");
+    const struct pod_spec *pod =
+        decode(arena, "'containers':[{'name':'c','image':'i','envFrom':[{'configMapRef':"
+                      "{'name':'m'},'prefix':'P_'},{'secretRef':{'name':'s','optional':"
+                      "true}},{}],'volumeMounts':[{'name':'v','mountPath':'/d','subPath':'a'},"
+                      "{'name':'v','mountPath':'/e','subPathExpr':'$(A)','readOnly':true}]}],"
+                      "'hostAliases':[{'ip':'1.2.3.4','hostnames':['a','b']}],"
+                      "'setHostnameAsFQDN':true,'enableServiceLinks':false,'dnsConfig':{"
+                      "'options':[{'name':'ndots','value':'2'},{'name':'edns0'}]}");
     const struct container_spec *c = &pod->containers[0];
 
     (void)state;
