@@ -61,7 +61,8 @@ static int judge(struct machine *m, struct pod *pod, uint32_t container, struct 
             NEEDS_MAX, OBJECTS_MAX);
         return -ENFILE;
     }
-    if (!objects_services_synced(m->agent->objects))
+    /* Without an API server there are no Services to wait for. */
+    if (str_empty(m->agent->config.standalone) && !objects_services_synced(m->agent->objects))
         return 1;
     result = check_objects(needs, answer);
     return result ? result : check_env(m, pod, container, answer);
