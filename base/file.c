@@ -93,6 +93,13 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
     return r;
 }
 
+int64_t file_size(const char *path)
+{
+    struct stat st;
+
+    return path && stat(path, &st) == 0 ? (int64_t)st.st_size : 0;
+}
+
 int file_mkdirs(const char *path, mode_t mode)
 {
     char part[FILE_PATH_MAX];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct buf;
@@ -12,6 +13,8 @@ int file_read(const char *path, struct buf *out);
 /* Writes path.tmp-<pid> and renames it over path: a reader sees the old or the new text, never a
  * part. */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode);
+/* Bytes; 0 when it is not there. */
+int64_t file_size(const char *path);
 /* mkdir -p; existing directories are fine. */
 int file_mkdirs(const char *path, mode_t mode);
 /* rm -r without following symbolic links or crossing into another file system; absent is success.

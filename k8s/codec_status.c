@@ -108,6 +108,25 @@ static void write_resources(struct json_writer *w, const struct resources *r)
     codec_write_resources(w, r);
 }
 
+/* As the spec has them; the kubelet adds what became of recursiveReadOnly. */
+static void write_mounts(struct json_writer *w, const struct container_spec *c)
+{
+    if (c->mounts_len == 0)
+        return;
+    jw_begin_array(w, "volumeMounts");
+    for (size_t i = 0; i < c->mounts_len; i++) {
+        jw_begin_object(w, NULL);
+        jw_string(w, "name", c->mounts[i].name);
+        jw_string(w, "mountPath", c->mounts[i].mount_path);
+        if (c->mounts[i].read_only) {
+            jw_bool(w, "readOnly", true);
+            jw_string(w, "recursiveReadOnly", "Disabled");
+        }
+        jw_end_object(w);
+    }
+    jw_end_array(w);
+}
+
 static void write_container(struct json_writer *w, const struct container_status *c,
                             const char *image_name)
 {
@@ -127,6 +146,7 @@ static void write_container(struct json_writer *w, const struct container_status
     jw_int(w, "restartCount", c->restart_count);
     write_state(w, c);
     write_resources(w, &c->spec->resources);
+    write_mounts(w, c->spec);
     jw_end_object(w);
 }
 

@@ -15,6 +15,7 @@
 #include "provider/host.h"
 #include "provider/machines.h"
 #include "provider/node.h"
+#include "provider/prepare.h"
 #include "provider/static_pods.h"
 
 #include <stdarg.h>
@@ -150,6 +151,8 @@ static bool world_refuse_env(void *world, const struct pod_spec *spec, struct re
     struct agent *agent = world;
     *ret = (struct refuse_env){
         .allocatable_memory_bytes = agent->host->memory_allocatable_bytes,
+        .host_prefixes = (const char *const *)agent->config.host_path_prefixes.items,
+        .host_prefixes_len = agent->config.host_path_prefixes.len,
     };
     node_admit_env(agent->node, &ret->node);
     if (agent->vmm_config.accel == ACCEL_AUTO)
@@ -212,6 +215,9 @@ static void pods_object(void *userdata, enum watch_event event, const struct jso
         return;
     }
     reconcile_pod(agent->reconcile, arena, spec);
+    struct pod *pod = reconcile_find_uid(agent->reconcile, spec->uid);
+    if (pod)
+        prepare_updated(pod->machine, pod);
 }
 
 static void pods_synced(void *userdata)

@@ -149,6 +149,10 @@ static const struct config_key keys[] = {
      AT(image_gc_min_age_s), "120", 0, 31536000, "an image unused for less is not removed"},
     {"imageMaximumGCAgeSeconds", "image-maximum-gc-age-seconds", NULL, KEY_INT, SHAPE_TEXT,
      AT(image_gc_max_age_s), "0", 0, 31536000, "one unused for longer is, always; 0: never"},
+    {"hostPathPrefixes", "host-path-prefixes", NULL, KEY_LIST, SHAPE_PATH, AT(host_path_prefixes),
+     "", 0, 0,
+     "directories of this host that Pods may mount with what is below them (hostPath, and claims "
+     "bound to hostPath or local volumes); default: none"},
 };
 
 /* The host's name in lower case, as the kubelet has it. */

@@ -68,6 +68,7 @@ struct config {
     int64_t image_gc_low;
     int64_t image_gc_min_age_s;
     int64_t image_gc_max_age_s; /* 0: none */
+    struct config_list host_path_prefixes;
 };
 
 /* Reads argv and environ. On failure the text names file and line, variable or flag. */

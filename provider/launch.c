@@ -18,7 +18,6 @@
 
 #define CMDLINE_MAX 8192 /* above every guest kind's own limit, which then says what it is */
 #define MIB (1024 * 1024)
-#define HOSTNAME_MAX 63 /* Linux takes 64, DNS labels 63 */
 
 char *machine_log_dir(const struct agent *agent, const struct pod_spec *spec)
 {
@@ -69,25 +68,10 @@ static uint32_t guest_cpus(const struct agent *agent, const struct resources *re
     return cpus > 1 ? (uint32_t)cpus : 1;
 }
 
-/* spec.hostname, else the Pod's name, cut as the kubelet does. */
-static const char *guest_hostname(const struct pod_spec *spec, struct arena *arena)
-{
-    const char *name = str_empty(spec->hostname) ? spec->name : spec->hostname;
-    size_t len = strlen(name);
-    if (len <= HOSTNAME_MAX)
-        return name;
-    len = HOSTNAME_MAX;
-    while (len && strchr("-.", name[len - 1]))
-        len--;
-    return arena_strndup(arena, name, len);
-}
-
-int machine_env(struct machine *m, const struct pod *pod, uint32_t container, struct arena *arena,
-                struct env_result *ret, char *error, size_t error_size)
+void machine_facts(struct machine *m, const struct pod *pod, struct env_facts *ret)
 {
     const struct agent *agent = m->agent;
-    const struct image *image = m->image;
-    struct env_facts facts = {
+    *ret = (struct env_facts){
         .object = prepare_object,
         .object_userdata = m,
         .node_name = agent->config.node_name,
@@ -97,8 +81,16 @@ int machine_env(struct machine *m, const struct pod *pod, uint32_t container, st
         .allocatable_memory_bytes = agent->host->memory_allocatable_bytes,
         .allocatable_ephemeral_bytes = agent->host->storage_allocatable_bytes,
     };
+}
+
+int machine_env(struct machine *m, const struct pod *pod, uint32_t container, struct arena *arena,
+                struct env_result *ret, char *error, size_t error_size)
+{
+    const struct image *image = m->image_of == container ? m->image : NULL;
+    struct env_facts facts;
+    machine_facts(m, pod, &facts);
     facts.services_len =
-        objects_services(agent->objects, pod->spec->ns, !pod->spec->no_service_links,
+        objects_services(m->agent->objects, pod->spec->ns, !pod->spec->no_service_links,
                          alloc_from_arena, arena, &facts.services);
     if (image) {
         facts.image_env = image->env;
@@ -110,6 +102,25 @@ int machine_env(struct machine *m, const struct pod *pod, uint32_t container, st
     }
     return env_resolve(pod->spec, pod_container(pod->spec, container), &facts, alloc_from_arena,
                        arena, ret, error, error_size);
+}
+
+int machine_expand(const struct env_result *env, const char *text, struct arena *arena,
+                   const char **ret, char *error, size_t error_size)
+{
+    return env_expand_strict(text, env, alloc_from_arena, arena, ret, error, error_size);
+}
+
+struct image *machine_image(struct machine *m, const struct pod *pod, uint32_t container)
+{
+    if (m->image_of != container) {
+        image_unref(m->image); /* of the container before */
+        m->image = NULL;
+        m->image_of = container;
+    }
+    if (!m->image && pod->image_names[container][0])
+        m->image = image_find(m->agent->images, pod->image_names[container],
+                              pod->containers[container].image_digest);
+    return m->image;
 }
 
 static int resolve(struct machine *m, const struct pod *pod, struct arena *arena,
@@ -130,6 +141,26 @@ static const struct guest_device *guest_devices(const struct image *image, struc
         devices[i] = (struct guest_device){.name = image->devices[i].name,
                                            .is_net = image->devices[i].is_net};
     return devices;
+}
+
+static size_t guest_mounts(const struct machine *m, struct guest_mount *ret)
+{
+    const struct share *shares;
+    size_t len = prepare_shares(m, &shares);
+    for (size_t i = 0; i < len && i < VMM_SHARES_MAX; i++)
+        ret[i] = (struct guest_mount){
+            .tag = shares[i].tag, .path = shares[i].path, .read_only = shares[i].read_only};
+    return len;
+}
+
+static size_t vmm_shares(const struct machine *m, struct vmm_share *ret)
+{
+    const struct share *shares;
+    size_t len = prepare_shares(m, &shares);
+    for (size_t i = 0; i < len && i < VMM_SHARES_MAX; i++)
+        ret[i] = (struct vmm_share){
+            .tag = shares[i].tag, .dir = shares[i].dir, .read_only = shares[i].read_only};
+    return len;
 }
 
 static int write_cmdline(struct machine *m, struct pod *pod, const struct guest_ops *guest,
@@ -154,9 +185,10 @@ static int write_cmdline(struct machine *m, struct pod *pod, const struct guest_
         net.ip6 = m->net.ip6;
         net.prefix6_len = m->net.prefix6_len;
         net.gateway6 = m->net.gateway6;
-        net.hostname = guest_hostname(pod->spec, arena);
+        net.hostname = dns_hostname(&m->agent->config, pod->spec, arena);
         dns_fill(&m->agent->config, &m->agent->host->dns, pod->spec, arena, &net);
     }
+    struct guest_mount mounts[VMM_SHARES_MAX];
     struct guest_input input = {
         .name = pod_container(pod->spec, m->container)->name,
         .net = &net,
@@ -165,6 +197,8 @@ static int write_cmdline(struct machine *m, struct pod *pod, const struct guest_
         .argv = env.argv,
         .argv_len = env.argv_len,
         .has_initrd = m->image->initrd != NULL,
+        .mounts = mounts,
+        .mounts_len = guest_mounts(m, mounts),
         .os_features = m->image->os_features,
         .os_features_len = m->image->os_features_len,
         .board = guest->board,
@@ -198,6 +232,7 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
     char name[80];
     str_fmt(name, sizeof(name), "unik-%s", pod->spec->uid);
     char *log_path = machine_log_path(agent, pod->spec, m->container, attempt);
+    struct vmm_share shares[VMM_SHARES_MAX];
     struct instance_spec spec = {
         .id = m->id,
         .pod_uid = pod->spec->uid,
@@ -206,10 +241,14 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
         .netns = m->net_up ? m->net.netns : NULL,
         .log_path = log_path,
         .guest = guest,
+        .give = prepare_give,
+        .give_userdata = m,
         .machine =
             {
                 .kernel = m->image->kernel,
-                .initrd = m->image->initrd,
+                .initrd = prepare_initrd(m) ? prepare_initrd(m) : m->image->initrd,
+                .shares = shares,
+                .shares_len = vmm_shares(m, shares),
                 .cmdline = cmdline,
                 .board = guest->board,
                 .memory_mib = memory_mib,
@@ -246,15 +285,7 @@ static void tell_families(struct machine *m, struct pod *pod, const struct guest
 int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
                    struct err *err)
 {
-    if (m->image_of != m->container) {
-        image_unref(m->image); /* of the container before */
-        m->image = NULL;
-        m->image_of = m->container;
-    }
-    if (!m->image && pod->image_names[m->container][0])
-        m->image = image_find(m->agent->images, pod->image_names[m->container],
-                              pod->containers[m->container].image_digest);
-    if (!m->image)
+    if (!machine_image(m, pod, m->container))
         return err_set(err, -ENOENT, "the image's files are not on this host any more");
     const struct guest_ops *guest = guest_find(m->image->guest_kind);
     if (!guest)

@@ -333,6 +333,9 @@ static void on_running(void *userdata, int64_t started_unix_ms)
 {
     struct machine *m = userdata;
     count_running(m, started_unix_ms);
+    struct pod *pod = reconcile_find_uid(m->agent->reconcile, m->uid);
+    if (pod && pod->origin == POD_FROM_API)
+        prepare_running(m, pod);
     reconcile_running(m->agent->reconcile, m->uid, m->container, m->id, started_unix_ms);
 }
 
@@ -371,6 +374,7 @@ static void on_exit_(void *userdata, const struct instance_end *end)
     }
     instance_release(m->instance);
     m->instance = NULL;
+    prepare_ended(m);
     reconcile_exited(m->agent->reconcile, m->uid, m->container, &exit);
     endpoints_container_ended(m->agent->endpoints, m->uid);
 }
@@ -380,6 +384,7 @@ static void on_lost(void *userdata)
     struct machine *m = userdata;
     instance_release(m->instance);
     m->instance = NULL;
+    prepare_ended(m);
     struct metrics *metrics = metrics_of(m->agent);
     stats_close(m->stats);
     if (m->agent->traffic)
@@ -464,6 +469,12 @@ static void world_clean(void *world, struct pod *pod)
     if (removed < 0)
         log_warn(&ctx, "clean", "cannot remove %s: %s", dir, strerror(-removed));
     free(dir);
+    if (result == 0)
+        result = prepare_clean(pod->machine, pod->spec->uid, agent, &err);
+    if (result == -EBUSY && pod->machine && prepare_is_busy(pod->machine))
+        return; /* a worker is in the volumes: it answers */
+    if (result < 0)
+        log_warn(&ctx, "clean", "%s", err.text);
     defer(agent, DEFER_CLEANED, pod->spec->uid)->result = result;
 }
 

@@ -44,6 +44,14 @@ int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops
 /* launch.c: environment and arguments of a container as of now; see env_resolve. */
 int machine_env(struct machine *m, const struct pod *pod, uint32_t container, struct arena *arena,
                 struct env_result *ret, char *error, size_t error_size);
+struct env_facts;
+/* Of the Pod and the node; neither objects of the API nor the image. */
+void machine_facts(struct machine *m, const struct pod *pod, struct env_facts *ret);
+/* env_expand_strict in an arena. */
+int machine_expand(const struct env_result *env, const char *text, struct arena *arena,
+                   const char **ret, char *error, size_t error_size);
+/* The container's image, found again when it was let go of; NULL: its files are gone. */
+struct image *machine_image(struct machine *m, const struct pod *pod, uint32_t container);
 /* reconcile_prepared, once the call under way has returned. */
 void machine_answer_prepared(struct agent *agent, const char *uid, uint32_t container, int result,
                              const char *reason, const char *text);

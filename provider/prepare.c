@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* Positive: not known yet. Negative: told in answer. */
-static int check_objects(const struct needs *needs, struct answer *answer)
+int needs_known(const struct needs *needs, struct answer *answer)
 {
     for (size_t i = 0; i < needs->len; i++) {
         const char *error = object_error(needs->holds[i]);
@@ -64,14 +64,20 @@ static int judge(struct machine *m, struct pod *pod, uint32_t container, struct 
     /* Without an API server there are no Services to wait for. */
     if (str_empty(m->agent->config.standalone) && !objects_services_synced(m->agent->objects))
         return 1;
-    result = check_objects(needs, answer);
-    return result ? result : check_env(m, pod, container, answer);
+    result = needs_known(needs, answer);
+    needs->container = container;
+    if (result == 0)
+        result = check_env(m, pod, container, answer);
+    return result ? result : volumes_prepare(needs, pod, answer);
 }
 
 static void tell(struct machine *m, struct pod *pod, uint32_t container,
                  const struct answer *answer)
 {
-    agent_event(m->agent, pod, (int)container, true, "Failed", "Error: %s", answer->text);
+    if (answer->mount)
+        agent_event(m->agent, pod, -1, true, "FailedMount", "%s", answer->text);
+    else
+        agent_event(m->agent, pod, (int)container, true, "Failed", "Error: %s", answer->text);
 }
 
 bool prepare_start(void *world, struct pod *pod, uint32_t container)
@@ -84,6 +90,7 @@ bool prepare_start(void *world, struct pod *pod, uint32_t container)
 
     for (size_t i = 0; i < needs->len; i++)
         object_refresh(needs->holds[i]);
+    claims_retry(needs);
     result = judge(m, pod, container, &answer);
     if (result == 0)
         return true;
@@ -108,6 +115,8 @@ static void changed(struct machine *m)
         return;
     if (!needs->waiting) {
         reconcile_prepare_again(m->agent->reconcile, m->uid);
+        if (m->instance)
+            volumes_follow(needs, pod);
         return;
     }
     result = judge(m, pod, needs->container, &answer);
@@ -139,4 +148,86 @@ void prepare_services_synced(void *userdata)
     struct agent *agent = userdata;
 
     reconcile_each(agent->reconcile, services_known, NULL);
+}
+
+void needs_changed(struct needs *needs)
+{
+    changed(needs->machine);
+}
+
+static void work_answer(struct needs *needs, struct pod *pod, int result, const struct err *err)
+{
+    struct machine *m = needs->machine;
+    struct answer answer = {.mount = true};
+
+    if (!needs->waiting)
+        return;
+    needs->waiting = false;
+    str_copy(answer.text, sizeof(answer.text), err->text);
+    if (result < 0 && pod)
+        tell(m, pod, needs->container, &answer);
+    reconcile_prepared(m->agent->reconcile, m->uid, needs->container, result, answer.reason,
+                       answer.text);
+}
+
+void prepare_worked(struct needs *needs, bool refresh, int result, const struct err *err)
+{
+    struct machine *m = needs->machine;
+    struct pod *pod = reconcile_find_uid(m->agent->reconcile, m->uid);
+
+    if (needs->clean_waits) {
+        needs->clean_waits = needs->waiting = false;
+        reconcile_cleaned(m->agent->reconcile, m->uid, -EBUSY); /* asked for again */
+        return;
+    }
+    if (!refresh) {
+        work_answer(needs, pod, result, err);
+        return;
+    }
+    if (result < 0 && pod)
+        agent_event(m->agent, pod, -1, true, "FailedMount", "%s", err->text);
+    if (needs->waiting)
+        changed(m); /* a start found the worker busy */
+    else if (needs->again && pod)
+        volumes_follow(needs, pod);
+}
+
+void prepare_running(struct machine *m, struct pod *pod)
+{
+    if (!volumes_are_shared(m, pod))
+        return;
+    struct needs *needs = needs_make(m, pod->spec);
+
+    needs->container = m->container;
+    needs_hold_automatic(needs, pod->spec);
+    volumes_follow(needs, pod);
+}
+
+void prepare_updated(struct machine *m, struct pod *pod)
+{
+    if (!m || !m->instance || pod->obs.gone)
+        return;
+    if (!m->needs)
+        prepare_running(m, pod); /* adopted before the API spoke of it */
+    else if (!m->needs->waiting)
+        volumes_follow(m->needs, pod);
+}
+
+void prepare_forget(struct machine *m)
+{
+    struct needs *needs = m->needs;
+
+    if (!needs)
+        return;
+    for (size_t i = 0; i < needs->len; i++)
+        object_release(needs->holds[i]);
+    volumes_end(needs);
+    tokens_end(needs);
+    claims_end(needs);
+    free(needs->holds);
+    free(needs->ns);
+    free(needs->name);
+    free(needs->account);
+    free(needs);
+    m->needs = NULL;
 }

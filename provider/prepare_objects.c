@@ -28,8 +28,33 @@ static void hold(struct needs *needs, enum object_kind kind, const char *name)
     needs->holds[needs->len++] = made;
 }
 
-static void hold_of_container(struct needs *needs, const struct container_spec *c)
+static void hold_of_volume(struct needs *needs, const struct volume *volume)
 {
+    for (size_t i = 0; i < volume->sources_len; i++) {
+        if (volume->sources[i].kind == SOURCE_CONFIG_MAP)
+            hold(needs, OBJECT_CONFIG_MAP, volume->sources[i].name);
+        else if (volume->sources[i].kind == SOURCE_SECRET)
+            hold(needs, OBJECT_SECRET, volume->sources[i].name);
+    }
+}
+
+/* The automatic volume's only where it is delivered: see needs_hold_automatic. */
+static void hold_of_mounts(struct needs *needs, const struct pod_spec *spec,
+                           const struct container_spec *c)
+{
+    for (size_t i = 0; i < c->mounts_len; i++) {
+        for (size_t k = 0; k < spec->volumes_len; k++) {
+            if (str_eq(spec->volumes[k].name, c->mounts[i].name) &&
+                (!spec->volumes[k].kube_api_access || needs->automatic))
+                hold_of_volume(needs, &spec->volumes[k]);
+        }
+    }
+}
+
+static void hold_of_container(struct needs *needs, const struct pod_spec *spec,
+                              const struct container_spec *c)
+{
+    hold_of_mounts(needs, spec, c);
     for (size_t i = 0; i < c->env_len; i++) {
         if (c->env[i].kind == ENV_CONFIG_MAP)
             hold(needs, OBJECT_CONFIG_MAP, c->env[i].ref);
@@ -47,11 +72,20 @@ struct needs *needs_make(struct machine *m, const struct pod_spec *spec)
     m->needs = xcalloc(1, sizeof(*m->needs));
     m->needs->machine = m;
     m->needs->ns = xstrdup(spec->ns);
-    for (size_t i = 0; i < spec->containers_len; i++)
-        hold_of_container(m->needs, &spec->containers[i]);
-    for (size_t i = 0; i < spec->init_containers_len; i++)
-        hold_of_container(m->needs, &spec->init_containers[i]);
+    m->needs->name = xstrdup(spec->name);
+    m->needs->account = xstrdup(spec->service_account ? spec->service_account : "");
+    for (size_t i = 0; i < pod_containers_len(spec); i++)
+        hold_of_container(m->needs, spec, pod_container(spec, i));
     return m->needs;
+}
+
+void needs_hold_automatic(struct needs *needs, const struct pod_spec *spec)
+{
+    if (needs->automatic)
+        return;
+    needs->automatic = true;
+    for (size_t i = 0; i < pod_containers_len(spec); i++)
+        hold_of_mounts(needs, spec, pod_container(spec, i));
 }
 
 const struct object_data *prepare_object(void *userdata, bool secret, const char *name)
@@ -64,18 +98,4 @@ const struct object_data *prepare_object(void *userdata, bool secret, const char
             return object_data(needs->holds[i]);
     }
     return NULL;
-}
-
-void prepare_forget(struct machine *m)
-{
-    struct needs *needs = m->needs;
-
-    if (!needs)
-        return;
-    for (size_t i = 0; i < needs->len; i++)
-        object_release(needs->holds[i]);
-    free(needs->holds);
-    free(needs->ns);
-    free(needs);
-    m->needs = NULL;
 }

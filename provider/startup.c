@@ -31,7 +31,10 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define NO_SERVER "http://127.0.0.1" /* never spoken to */
@@ -152,6 +155,25 @@ static int open_network(struct agent *agent, struct err *err)
     return network_open(&agent->loop, &network, &agent->network, err);
 }
 
+/* VMMs pass through on the way to their Pod's directory, which is theirs alone. Secrets live below
+ * runDir: a tmpfs is mounted there once where the host has none. */
+static int open_volumes(const struct config *config)
+{
+    char *disk = xasprintf("%s/volumes", config->state_dir);
+    char *memory = xasprintf("%s/v", config->run_dir);
+    struct statfs fs;
+    int result = file_mkdirs(disk, 0711);
+    if (result == 0)
+        result = file_mkdirs(memory, 0711);
+    if (result == 0 && statfs(memory, &fs) == 0 && fs.f_type != TMPFS_MAGIC &&
+        mount("tmpfs", memory, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711") < 0)
+        log_warn(NULL, "volumes", "%s is no tmpfs: Secrets that Pods mount are on disk there",
+                 memory);
+    free(disk);
+    free(memory);
+    return result;
+}
+
 static int open_host(struct agent *agent, struct err *err)
 {
     struct config *config = &agent->config;
@@ -164,6 +186,8 @@ static int open_host(struct agent *agent, struct err *err)
         result = file_mkdirs(config->run_dir, 0711);
     if (result == 0)
         result = file_mkdirs(pods, 0700);
+    if (result == 0)
+        result = open_volumes(config);
     if (result < 0)
         result = err_set(err, result, "cannot make %s or %s: %s%s", pods, config->run_dir,
                          strerror(-result), geteuid() == 0 ? "" : " (unikubelet needs root)");

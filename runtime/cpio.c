@@ -119,6 +119,8 @@ static int find(const char *data, size_t len, const char *path, size_t path_len,
     int found = 0;
     int r;
 
+    if (len == 0)
+        return 0;
     cpio_read(&reader, data, len);
     while ((r = cpio_next(&reader, &entry)) > 0) {
         if (strncmp(entry.name, path, path_len) == 0 && entry.name[path_len] == '\0') {

@@ -33,6 +33,12 @@ struct guest_device {
     bool is_net;      /* else a block device */
 };
 
+struct guest_mount {
+    const char *tag;  /* of the VMM's share */
+    const char *path; /* absolute, in the guest */
+    bool read_only;
+};
+
 struct guest_input {
     const char *name; /* argv[0] where the guest wants one */
     const struct guest_net *net;
@@ -41,6 +47,8 @@ struct guest_input {
     const char *const *argv; /* command and args, expanded */
     size_t argv_len;
     bool has_initrd;
+    const struct guest_mount *mounts; /* 9p; in the order of the machine's shares */
+    size_t mounts_len;
     const char *const *os_features; /* CONFIG_X=y of the image; may be empty: assume defaults */
     size_t os_features_len;
     enum vmm_board board;

@@ -124,6 +124,23 @@ static int add_families(struct line *line, const struct guest_net *net, struct e
     return r;
 }
 
+/* For init, which mounts them: no parameter of the kernel's own names more than one. */
+static int add_mounts(struct line *line, const struct guest_input *input, struct err *err)
+{
+    for (size_t i = 0; i < input->mounts_len; i++) {
+        const struct guest_mount *mount = &input->mounts[i];
+        CLEANUP(free)
+        char *token = xasprintf("unikubelet.mount=%s:%s:%s", mount->tag,
+                                mount->read_only ? "ro" : "rw", mount->path);
+        int r = check_text("mountPath", mount->path, err);
+
+        if (r < 0)
+            return r;
+        add_token(line, token);
+    }
+    return 0;
+}
+
 /* An unknown parameter with a value becomes an environment variable of init. */
 static int add_env(struct line *line, const struct guest_input *input, struct err *err)
 {
@@ -185,6 +202,8 @@ static int linux_cmdline(const struct guest_input *input, struct buf *out, struc
         buf_addf(&line.text, " tsc_early_khz=%llu", (unsigned long long)khz);
     if (input->net && input->net->ip)
         r = add_families(&line, input->net, err);
+    if (r >= 0)
+        r = add_mounts(&line, input, err);
     if (r >= 0)
         r = add_env(&line, input, err);
     if (r >= 0)

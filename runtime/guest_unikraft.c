@@ -22,10 +22,12 @@
 #define LOADER_TOKENS 1
 #define LOADER_BYTES 256
 
-/* microvm without ACPI fills its eight transports from the last: the first device has the last. */
-#define MMIO_BASE_LAST 0xfeb00e00u
-#define MMIO_BYTES 512u
-#define MMIO_IRQ_LAST 12u
+/* microvm without ACPI fills its eight transports from the last on: NIC first, then the
+ * disk, then the shares. */
+#define MMIO_SLOTS 8u
+#define MMIO_BASE 0xfeb00000u
+#define MMIO_BYTES 0x200u
+#define MMIO_IRQ 5u
 
 #define DNS_MAX 2 /* places in netdev.ip */
 
@@ -117,24 +119,6 @@ static int check_net(const struct guest_input *input, struct err *err)
     return 0;
 }
 
-/* Where the devices are, in the order of vmm_machine: the network, the disk. */
-static void add_devices(struct line *line, const struct guest_input *input)
-{
-    unsigned count = (input->net && input->net->ip ? 1u : 0u) + (input->has_disk ? 1u : 0u);
-
-    if (input->board != BOARD_MICROVM_NOACPI)
-        return;
-    for (unsigned i = 0; i < count; i++) {
-        char where[48];
-
-        str_fmt(where, sizeof(where), "%u@0x%x:%u", MMIO_BYTES, MMIO_BASE_LAST - i * MMIO_BYTES,
-                MMIO_IRQ_LAST - i);
-        /* Two spellings, one per kind of build; each ignores the other's. */
-        add_param(line, "virtio_mmio.device", where);
-        add_param(line, "libvirtio_mmio.device", where);
-    }
-}
-
 /* netdev.ip=CIDR:GW:DNS0:DNS1:HOST:DOMAIN. Names with a colon in them would shift the rest. */
 static int add_net(struct line *line, const struct guest_input *input, struct err *err)
 {
@@ -165,15 +149,48 @@ static int add_net(struct line *line, const struct guest_input *input, struct er
     return 0;
 }
 
-/* As kraft decides it: the kernel must look for an fstab. Unknown features: the default is yes. */
-static void add_fstab(struct line *line, const struct guest_input *input)
+/* Where the devices are, in the order of vmm_machine: the network, the disk, the shares. */
+static void add_devices(struct line *line, const struct guest_input *input)
 {
-    if (!input->has_initrd)
+    size_t devices =
+        input->mounts_len + (input->net && input->net->ip ? 1 : 0) + (input->has_disk ? 1 : 0);
+
+    if (input->board != BOARD_MICROVM_NOACPI)
         return;
-    if (guest_features_complete(input) && !guest_feature(input, "LIBVFSCORE_FSTAB") &&
-        !guest_feature(input, "LIBVFSCORE_AUTOMOUNT_UP"))
-        return;
-    add_param(line, "vfs.fstab", "initrd0:/:extract:::");
+    for (size_t i = 0; i < devices && i < MMIO_SLOTS; i++) {
+        uint32_t slot = MMIO_SLOTS - 1 - (uint32_t)i;
+        char place[64];
+
+        str_fmt(place, sizeof(place), "%u@0x%x:%u", MMIO_BYTES, MMIO_BASE + slot * MMIO_BYTES,
+                MMIO_IRQ + slot);
+        /* Two spellings, one per kind of build; each ignores the other's. */
+        add_param(line, "virtio_mmio.device", place);
+        add_param(line, "libvirtio_mmio.device", place);
+    }
+}
+
+/* As kraft decides it: the kernel must look for an fstab. Unknown features: the default is yes. */
+static int add_fstab(struct line *line, const struct guest_input *input, struct err *err)
+{
+    bool none = guest_features_complete(input) && !guest_feature(input, "LIBVFSCORE_FSTAB") &&
+                !guest_feature(input, "LIBVFSCORE_AUTOMOUNT_UP");
+
+    if (input->has_initrd && !none)
+        add_param(line, "vfs.fstab", "initrd0:/:extract:::");
+    if (input->mounts_len && none)
+        return err_spec(err, -ENOTSUP,
+                        "volumes: the image's kernel reads no vfs.fstab, build it with "
+                        "CONFIG_LIBVFSCORE_FSTAB=y");
+    for (size_t i = 0; i < input->mounts_len; i++) {
+        const struct guest_mount *mount = &input->mounts[i];
+        CLEANUP(free) char *entry = xasprintf("%s:%s:9pfs:::mkmp", mount->tag, mount->path);
+
+        /* A colon would shift the fields, a bracket end the list. */
+        if (strpbrk(mount->path, ":[]") || guest_control_char(mount->path))
+            return err_spec(err, -EINVAL, "mountPath %s cannot go into vfs.fstab", mount->path);
+        add_param(line, "vfs.fstab", entry);
+    }
+    return 0;
 }
 
 /* One variable is one env.vars=K=V: in the list form an element ending in ']' ends the list. */
@@ -278,10 +295,10 @@ static int unikraft_cmdline(const struct guest_input *input, struct buf *out, st
     add_devices(&line, input);
     if (input->net && input->net->ip)
         r = add_net(&line, input, err);
-    if (r >= 0) {
-        add_fstab(&line, input);
+    if (r >= 0)
+        r = add_fstab(&line, input, err);
+    if (r >= 0)
         r = add_env(&line, input, err);
-    }
     if (r >= 0)
         r = add_args(&line, input, err);
     if (r >= 0)

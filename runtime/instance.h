@@ -36,6 +36,10 @@ struct instance_spec {
     const char *log_path; /* CRI log file, <attempt>.log; directories are made, logs of attempts
                              before the last one removed */
     const struct guest_ops *guest;
+    /* Called once the VMM's user is chosen, before anything is started: files become its own. NULL:
+     * there are none. */
+    int (*give)(void *userdata, uint32_t uid, uint32_t gid, struct err *err);
+    void *give_userdata;
     struct vmm_machine machine;
     uint64_t memory_limit_bytes; /* of the cgroup: guest and VMM; 0: none */
     int64_t cpu_limit_milli;     /* -1: none */
@@ -105,6 +109,8 @@ int instance_reopen_log(struct instance *instance);
 void instance_release(struct instance *instance);
 /* Removes the directory and cgroup of an ended one. */
 int instance_remove(struct instances *all, const char *id, struct err *err);
+/* The group that the VMM runs as; 0: the agent's. */
+uint32_t instance_gid(const struct instance *instance);
 /* Pid of the VMM, 0 when unknown. For statistics. */
 int instance_pid(const struct instance *instance);
 /* From the machine's cgroup; -ENODEV without one. */

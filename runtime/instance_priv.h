@@ -83,6 +83,8 @@ int instance_path(const struct instances *all, const char *id, const char *file,
 int instance_read_meta(const struct instances *all, const char *id, struct instance_meta *ret);
 int instance_read_record(const struct instances *all, const char *id, struct instance_record *ret);
 
+/* The group of a VMM that runs as this user; 0: the agent's. */
+uint32_t instance_group(const struct instances *all, uint32_t uid);
 /* instance_start.c: files, socket, cgroup and shim process of a new machine. The connection, the
  * shim's pid and the VMM's user are returned; all is undone on failure. */
 int instance_start(struct instances *all, const struct instance_spec *spec, int *ret_fd,

@@ -202,7 +202,7 @@ static int shim_argv(const struct instances *all, const struct instance_spec *sp
         (void)vmm_argv_add(argv, "--tap=%s", NETWORK_TAP_NAME);
     if (uid != 0) {
         (void)vmm_argv_add(argv, "--uid=%" PRIu32, uid);
-        (void)vmm_argv_add(argv, "--gid=%" PRIu32, config->vmm_uids > 1 ? uid : config->vmm_gid);
+        (void)vmm_argv_add(argv, "--gid=%" PRIu32, instance_group(all, uid));
         if (all->kvm_gid != 0)
             (void)vmm_argv_add(argv, "--kvm-gid=%" PRIu32, all->kvm_gid);
     }
@@ -269,6 +269,18 @@ static int start_all(struct instances *all, const struct instance_spec *spec,
     return r;
 }
 
+uint32_t instance_group(const struct instances *all, uint32_t uid)
+{
+    if (uid == 0)
+        return 0;
+    return all->config.vmm_uids > 1 ? uid : all->config.vmm_gid;
+}
+
+uint32_t instance_gid(const struct instance *instance)
+{
+    return instance_group(instance->all, instance->vmm_uid);
+}
+
 int instance_start(struct instances *all, const struct instance_spec *spec, int *ret_fd,
                    pid_t *ret_pid, uint32_t *ret_uid, struct err *err)
 {
@@ -276,6 +288,8 @@ int instance_start(struct instances *all, const struct instance_spec *spec, int 
     struct err ignored;
     int r = pick_user(all, ret_uid, err);
 
+    if (r == 0 && spec->give)
+        r = spec->give(spec->give_userdata, *ret_uid, instance_group(all, *ret_uid), err);
     if (r < 0)
         return r;
     r = all->config.vmm->describe(&all->config.vmm_config, &spec->machine, &vmm, err);

@@ -196,7 +196,7 @@ static int give_below(int dir, struct giving *g, unsigned depth)
 int volumes_give(const char *dir, uint32_t uid, gid_t gid, struct err *err)
 {
     CLEANUP(close) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    struct giving g = {.uid = uid, .gid = gid, .left = VOLUMES_FILES_MAX};
+    struct giving g = {.uid = uid, .gid = gid, .left = VOLUMES_GIVE_MAX};
     struct stat st;
     int r = 0;
 

@@ -9,7 +9,8 @@
 
 #define VOLUMES_COPY_MAX \
     (64u * 1024 * 1024)          /* of host files, into one initrd: it is guest memory */
-#define VOLUMES_FILES_MAX 10000u /* of them, and of what changes its owner */
+#define VOLUMES_FILES_MAX 10000u /* of them */
+#define VOLUMES_GIVE_MAX 200000u /* a second of work at most */
 #define VOLUMES_DEPTH_MAX 64u
 
 enum volumes_source {

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/str.h"
 #include "runtime/cpio.h"
 
@@ -308,7 +309,12 @@ static int write_out(struct making *m, struct err *err)
     CLEANUP(close) int fd = -1;
     char **paths = xcalloc(total + 1, sizeof(*paths));
     int r = find_paths(m, paths, err);
+    char *slash = strrchr(tmp, '/');
 
+    *slash = '\0';
+    if (r == 0 && file_mkdirs(tmp, 0755) < 0)
+        r = err_set(err, -EIO, "cannot make %s", tmp);
+    *slash = '/';
     (void)unlink(tmp);
     if (r == 0) {
         fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0440);

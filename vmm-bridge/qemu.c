@@ -99,6 +99,30 @@ static void add_disk(struct vmm_argv *argv, const struct vmm_machine *machine)
                        is_microvm(machine->board) ? "virtio-blk-device" : "virtio-blk-pci");
 }
 
+/* Commas are doubled in an option list. The files' owners and modes are the host's: the VMM has no
+ * right to change owners, and needs none. */
+static void add_shares(struct vmm_argv *argv, const struct vmm_machine *machine)
+{
+    for (size_t i = 0; i < machine->shares_len; i++) {
+        const struct vmm_share *share = &machine->shares[i];
+        CLEANUP(free) char *dir = xcalloc(2, strlen(share->dir) + 1);
+        char *at = dir;
+
+        for (const char *p = share->dir; *p; p++) {
+            *at++ = *p;
+            if (*p == ',')
+                *at++ = ',';
+        }
+        (void)vmm_argv_add(argv, "-fsdev");
+        (void)vmm_argv_add(argv, "local,id=f%zu,path=%s,security_model=none%s,multidevs=remap", i,
+                           dir, share->read_only ? ",readonly=on" : "");
+        (void)vmm_argv_add(argv, "-device");
+        (void)vmm_argv_add(argv, "%s,fsdev=f%zu,mount_tag=%s",
+                           is_microvm(machine->board) ? "virtio-9p-device" : "virtio-9p-pci", i,
+                           share->tag);
+    }
+}
+
 static void add_channels(struct vmm_argv *argv)
 {
     (void)vmm_argv_add(argv, "-chardev");
@@ -168,6 +192,7 @@ static int qemu_describe(const struct vmm_config *config, const struct vmm_machi
         add_net(ret, machine);
     if (machine->disk)
         add_disk(ret, machine);
+    add_shares(ret, machine);
     if (config->sandbox) {
         (void)vmm_argv_add(ret, "-sandbox");
         (void)vmm_argv_add(ret, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"

@@ -38,9 +38,20 @@ struct vmm_config {
     uint32_t uid; /* the VMM's process runs as it: what it may open is asked for that user */
 };
 
+#define VMM_SHARES_MAX 8 /* virtio-mmio slots of a microvm without ACPI, one of them the NIC's */
+
+/* A directory of the host that the guest mounts by its tag (9p). */
+struct vmm_share {
+    const char *tag; /* [a-z0-9] */
+    const char *dir; /* absolute */
+    bool read_only;
+};
+
 struct vmm_machine {
-    const char *kernel;  /* absolute paths, readable by the VMM's user */
-    const char *initrd;  /* NULL: none */
+    const char *kernel; /* absolute paths, readable by the VMM's user */
+    const char *initrd; /* NULL: none */
+    const struct vmm_share *shares;
+    size_t shares_len;
     const char *cmdline; /* complete, as the guest kind wrote it */
     enum vmm_board board;
     uint32_t memory_mib;
@@ -55,7 +66,7 @@ struct vmm_machine {
     const char *name;         /* shown in the process list; [A-Za-z0-9-] */
 };
 
-#define VMM_ARGS_MAX 64
+#define VMM_ARGS_MAX 128
 
 /* argv for the shim. Strings are malloc'd; free with vmm_argv_free. */
 #define VMM_FATALS_MAX 8

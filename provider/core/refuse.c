@@ -110,14 +110,70 @@ static bool too_many_inits(const struct rule *rule, const struct pod_spec *spec,
     return spec->init_containers_len > POD_INITS_MAX;
 }
 
-static bool volumes(const struct rule *rule, const struct pod_spec *spec,
-                    const struct refuse_env *env, char path[PATH_MAX_TEXT])
+/* "/a" holds "/a" and "/a/b", not "/ab". */
+static bool is_below(const char *path, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    while (len && prefix[len - 1] == '/')
+        len--;
+    return strncmp(path, prefix, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+/* By its text; links on the way are looked at when it is mounted. */
+static bool forbidden_path(const struct rule *rule, const struct pod_spec *spec,
+                           const struct refuse_env *env, char path[PATH_MAX_TEXT])
+{
+    for (size_t i = 0; i < spec->volumes_len; i++) {
+        bool allowed = spec->volumes[i].kind != VOLUME_HOST_PATH;
+
+        for (size_t k = 0; k < env->host_prefixes_len && !allowed; k++)
+            allowed = is_below(spec->volumes[i].path, env->host_prefixes[k]);
+        if (!allowed) {
+            str_fmt(path, PATH_MAX_TEXT, "spec.%s[%zu].hostPath.path (%s)", rule->field, i,
+                    spec->volumes[i].path);
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *odd_source(const struct volume *volume)
+{
+    for (size_t i = 0; i < volume->sources_len; i++) {
+        switch (volume->sources[i].kind) {
+        case SOURCE_TRUST_BUNDLE:
+            return "clusterTrustBundle";
+        case SOURCE_POD_CERTIFICATE:
+            return "podCertificate";
+        case SOURCE_UNKNOWN:
+            return "unknown source";
+        case SOURCE_CONFIG_MAP:
+        case SOURCE_SECRET:
+        case SOURCE_DOWNWARD:
+        case SOURCE_TOKEN:
+            break;
+        }
+    }
+    return NULL;
+}
+
+static bool odd_volumes(const struct rule *rule, const struct pod_spec *spec,
+                        const struct refuse_env *env, char path[PATH_MAX_TEXT])
 {
     (void)env;
     for (size_t i = 0; i < spec->volumes_len; i++) {
-        if (!spec->volumes[i].kube_api_access) {
-            str_fmt(path, PATH_MAX_TEXT, "spec.%s[%zu] (%s)", rule->field, i,
-                    spec->volumes[i].type ? spec->volumes[i].type : spec->volumes[i].name);
+        const struct volume *volume = &spec->volumes[i];
+        const char *odd = odd_source(volume);
+
+        if (volume->kube_api_access)
+            continue;
+        if (volume->kind == VOLUME_OTHER || volume->kind == VOLUME_IMAGE)
+            odd = volume->type ? volume->type : volume->name;
+        else if (volume->huge_pages)
+            odd = "emptyDir.medium HugePages";
+        if (odd) {
+            str_fmt(path, PATH_MAX_TEXT, "spec.%s[%zu] (%s)", rule->field, i, odd);
             return true;
         }
     }
@@ -216,8 +272,12 @@ static const struct rule rules[] = {
      "makes it a sidecar, and a Pod here is one machine at a time: move it to a Pod of its own"},
     {pod_bit, "ephemeralContainers", PF_EPHEMERAL_CONTAINERS,
      "is not supported: nothing can be added to a running unikernel; use its logs"},
-    {volumes, "volumes", 0,
-     "is not supported on unikernel nodes yet: remove it, or put the files into the image"},
+    {odd_volumes, "volumes", 0,
+     "is not supported on unikernel nodes: remove it, or put the files into the image or a "
+     "ConfigMap"},
+    {forbidden_path, "volumes", 0,
+     "is not below a directory that this node's operator allows (hostPathPrefixes): use another "
+     "volume, or ask for it"},
     {container_bit, "volumeDevices", CF_VOLUME_DEVICES, NOT_YET},
     {pod_bit, "hostNetwork", PF_HOST_NETWORK,
      "cannot be given to a machine: remove it; the Pod has an address of its own"},

@@ -11,6 +11,8 @@ struct refuse_env {
     const char *runtime_handler; /* of the Pod's RuntimeClass; NULL: it has none */
     bool runtime_class_missing;  /* it names a class that does not exist */
     int64_t allocatable_memory_bytes;
+    const char *const *host_prefixes; /* of host paths that Pods may mount */
+    size_t host_prefixes_len;
 };
 
 /* True and *ret filled when the Pod cannot be run. */

@@ -249,13 +249,16 @@ class Node:
                 if i["ifname"] not in ("lo", "eth0", self.bridge())]
         out += [f"netns {n}" for n in self._directories("run", "netns")]
         out += [f"instance {n}" for n in self._directories("run", "unikubelet", "i")]
+        out += [f"volume {n}" for n in self._directories("run", "unikubelet", "v")
+                + self._directories("var", "lib", "unikubelet", "volumes")]
         out += [f"log {n}" for n in self._directories("var", "log", "pods")]
         out += [f"file {n}" for n in self._files("var", "lib", ignore=("lock",))
                 if POD_FILES.search(n)]
         mounts = self.cluster.run(["cat", "/proc/self/mountinfo"], NODE).stdout
         out += [f"mount {line.split()[4]}" for line in mounts.splitlines()
                 if line.split()[4].startswith(("/run/netns/", "/run/unikubelet/",
-                                               "/var/lib/unikubelet/"))]
+                                               "/var/lib/unikubelet/"))
+                and line.split()[4] != "/run/unikubelet/v"]  # the node's one, for Secrets
         out += [f"rule {r}" for r in self._rules()]
         out += [f"cgroup {c}" for c in self._cgroups()]
         return sorted(out)

@@ -10,7 +10,7 @@ static const struct volume automatic = {
     .name = "kube-api-access-x", .type = "projected", .kube_api_access = true};
 static const struct volume vols[] = {
     {.name = "kube-api-access-x", .type = "projected", .kube_api_access = true},
-    {.name = "host", .type = "hostPath"}};
+    {.name = "host", .type = "nfs", .kind = VOLUME_OTHER}};
 static const struct env_var fine_env[] = {
     {.kind = ENV_VALUE, .name = "A", .value = "1"},
     {.kind = ENV_FIELD, .name = "B", .value = "metadata.name"},
@@ -67,6 +67,48 @@ static void with_volumes(struct fixture *f)
 {
     f->spec.volumes = vols;
     f->spec.volumes_len = 2;
+}
+
+static void with_volume(struct fixture *f, const struct volume *volume)
+{
+    f->spec.volumes = volume;
+    f->spec.volumes_len = 1;
+}
+
+static void with_bundle(struct fixture *f)
+{
+    static const struct volume_source bundle = {.kind = SOURCE_TRUST_BUNDLE};
+    static const struct volume volume = {.name = "v",
+                                         .type = "projected",
+                                         .kind = VOLUME_PROJECTED,
+                                         .sources = &bundle,
+                                         .sources_len = 1};
+
+    with_volume(f, &volume);
+}
+
+static void with_huge_pages(struct fixture *f)
+{
+    static const struct volume volume = {
+        .name = "v", .type = "emptyDir", .kind = VOLUME_EMPTY_DIR, .huge_pages = true};
+
+    with_volume(f, &volume);
+}
+
+static void with_host_path(struct fixture *f)
+{
+    static const struct volume volume = {
+        .name = "v", .type = "hostPath", .kind = VOLUME_HOST_PATH, .path = "/srv/ab"};
+
+    with_volume(f, &volume);
+}
+
+static void with_allowed_path(struct fixture *f)
+{
+    static const struct volume volume = {
+        .name = "v", .type = "hostPath", .kind = VOLUME_HOST_PATH, .path = "/srv/a/b"};
+
+    with_volume(f, &volume);
 }
 
 static void with_automatic_volume(struct fixture *f)
@@ -136,7 +178,11 @@ static const struct row rows[] = {
     {with_bad_init, .field = "spec.initContainers[0].securityContext.privileged cannot"},
     {with_large_init, .field = "spec.initContainers[0].resources.limits.memory (9Gi;"},
     {.pod = PF_EPHEMERAL_CONTAINERS, .field = "spec.ephemeralContainers is"},
-    {with_volumes, .field = "spec.volumes[1] (hostPath) is"},
+    {with_volumes, .field = "spec.volumes[1] (nfs) is"},
+    {with_bundle, .field = "spec.volumes[0] (clusterTrustBundle) is"},
+    {with_huge_pages, .field = "spec.volumes[0] (emptyDir.medium HugePages) is"},
+    {with_host_path, .field = "spec.volumes[0].hostPath.path (/srv/ab) is not below"},
+    {with_allowed_path, .field = NULL},
     {.container = CF_VOLUME_DEVICES, .field = "spec.containers[0].volumeDevices is"},
     {.pod = PF_HOST_NETWORK, .field = "spec.hostNetwork cannot"},
     {.pod = PF_HOST_PID, .field = "spec.hostPID has"},
@@ -168,7 +214,10 @@ static void refusal_table(void **state)
 
     (void)state;
     for (size_t i = 0; i < LEN(rows); i++) {
+        static const char *const prefixes[] = {"/opt/", "/srv/a"};
         struct refuse_env env = {
+            .host_prefixes = prefixes,
+            .host_prefixes_len = LEN(prefixes),
             .runtime_handler = rows[i].handler,
             .runtime_class_missing = rows[i].missing,
             .allocatable_memory_bytes = 8LL << 30,

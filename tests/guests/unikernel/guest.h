@@ -28,3 +28,9 @@ void http_start(struct command *command, unsigned port, unsigned health);
 
 /* traffic.c */
 void traffic_start(const struct command *command);
+
+/* files.c: the newc archive that the machine was given as its initrd, as Unikraft reads one: up to
+ * the first trailer. */
+void files_init(uintptr_t start, uintptr_t end);
+/* The last file of that name; NULL: there is none. */
+const char *files_find(const char *path, size_t path_len, size_t *ret_len);

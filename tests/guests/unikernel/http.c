@@ -1,6 +1,7 @@
 /* A small HTTP/1.1 server on lwIP's raw API: "/" tells command line, arguments and environment;
- * "/exit?code=N", "/crash", "/hang", "/mem?mb=N" and "/print?text=T" do what they say; "/healthz"
- * answers with the status that "/health?code=N" set. One answer a connection. */
+ * "/files/PATH" is one of the initrd; "/exit?code=N", "/crash", "/hang", "/mem?mb=N" and
+ * "/print?text=T" do what they say; "/healthz" answers with the status that "/health?code=N" set.
+ * One answer a connection. */
 #include "guest.h"
 
 #include "lwip/tcp.h"
@@ -90,6 +91,22 @@ static void print_text(const char *text)
     console_put("\n", 1);
 }
 
+static void add_file(const char *path)
+{
+    size_t len = 0, path_len = 0;
+    while (path[path_len] > ' ')
+        path_len++;
+    const char *data = files_find(path, path_len, &len);
+    if (!data) {
+        add("no such file\n");
+        return;
+    }
+    if (len > ANSWER_MAX)
+        len = ANSWER_MAX;
+    memcpy(answer.text, data, len);
+    answer.len = len;
+}
+
 /* Fills answer; the code of an exit goes to *code. */
 static enum after respond(const char *path, int *code, unsigned *status)
 {
@@ -118,7 +135,9 @@ static enum after respond(const char *path, int *code, unsigned *status)
         add("hanging\n");
         return AFTER_HANG;
     }
-    if (starts(path, "/mem?mb=")) {
+    if (starts(path, "/files/")) {
+        add_file(path + strlen("/files/"));
+    } else if (starts(path, "/mem?mb=")) {
         add_number(take_memory((uint32_t)atoi(path + strlen("/mem?mb="))));
         add(" MiB taken\n");
     } else if (starts(path, "/print?text=")) {

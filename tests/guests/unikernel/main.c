@@ -20,6 +20,10 @@ struct start_info {
     uint32_t memmap_entries;
 };
 
+struct module {
+    uint64_t addr, size, cmdline, reserved;
+};
+
 struct memmap_entry {
     uint64_t addr, size;
     uint32_t type, reserved;
@@ -78,11 +82,22 @@ void net_input(const void *frame, size_t len)
 static void setup_heap(const struct start_info *info)
 {
     const struct memmap_entry *map = (const void *)(uintptr_t)info->memmap;
+    const struct module *modules = (const void *)(uintptr_t)info->modlist;
     for (uint32_t i = 0; i < info->memmap_entries; i++) {
-        if (map[i].type == 1 && map[i].addr <= 0x100000 &&
-            map[i].addr + map[i].size > (uintptr_t)image_end)
-            heap_init((uintptr_t)image_end, (uintptr_t)(map[i].addr + map[i].size));
+        uintptr_t end = (uintptr_t)(map[i].addr + map[i].size);
+        if (map[i].type != 1 || map[i].addr > 0x100000 || end <= (uintptr_t)image_end)
+            continue;
+        if (info->nr_modules && modules[0].addr > (uintptr_t)image_end && modules[0].addr < end)
+            end = (uintptr_t)modules[0].addr; /* the initrd is at the top */
+        heap_init((uintptr_t)image_end, end);
     }
+}
+
+static void setup_files(const struct start_info *info)
+{
+    const struct module *modules = (const void *)(uintptr_t)info->modlist;
+    if (info->nr_modules)
+        files_init((uintptr_t)modules[0].addr, (uintptr_t)(modules[0].addr + modules[0].size));
 }
 
 static const char *value_of(const char *arg, const char *name)
@@ -205,6 +220,7 @@ void kernel_main(const struct start_info *info)
     struct options options = {.port = 8080, .health = 200};
     setup_heap(info);
     machine_init();
+    setup_files(info);
     command_parse(&command, (const char *)(uintptr_t)info->cmdline);
     print("unikernel %s booted\n", command.argc ? command.argv[0] : "?");
     parse_options(&options);
