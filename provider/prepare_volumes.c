@@ -40,6 +40,7 @@ struct plan {
     const struct image *image;
     struct volumes_work *work;
     struct answer *answer;
+    struct answer ignored; /* of the automatic volume, which never stops a Pod */
     bool shares;
     size_t shares_len;
 };
@@ -259,7 +260,6 @@ static int plan_mount(struct plan *plan, const struct volume_mount *mount)
 static int plan_automatic(struct plan *plan)
 {
     struct volumes_job *job = &plan->work->job;
-    struct answer ignored = {0};
 
     for (size_t i = 0; i < plan->container->mounts_len; i++) {
         const struct volume_mount *mount = &plan->container->mounts[i];
@@ -271,9 +271,9 @@ static int plan_automatic(struct plan *plan)
         if (!volume || !volume->kube_api_access || !room)
             continue;
         needs_hold_automatic(plan->needs, plan->pod->spec);
-        if (needs_known(plan->needs, &ignored) > 0)
+        if (needs_known(plan->needs, &plan->ignored) > 0)
             return 1;
-        plan->answer = &ignored;
+        plan->answer = &plan->ignored;
         result = plan_mount(plan, mount);
         if (result > 0)
             return result;
