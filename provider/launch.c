@@ -207,11 +207,11 @@ static int write_cmdline(struct machine *m, struct pod *pod, const struct guest_
         .devices_len = m->image->devices_len,
     };
     result = guest_cmdline(guest, &input, out, &dropped, err);
-    if (result == 0 && dropped > 0)
+    if (result == 0 && (dropped > 0 || env.services_dropped))
         agent_event(m->agent, pod, 0, true, "ServiceLinksDropped",
-                    "%zu variables of Services left out: with them the %s command line would be "
-                    "too long; set enableServiceLinks: false to say that they are not needed",
-                    dropped, guest->kind);
+                    "The variables of Services are left out: with them the %s command line would "
+                    "be too long; set enableServiceLinks: false to say that they are not needed",
+                    guest->kind);
     return result;
 }
 

@@ -160,12 +160,20 @@ static void take_services(struct resolver *r)
 }
 
 /* The most variables that there can be. */
-static size_t count_all(const struct resolver *r)
+static size_t count_services(const struct resolver *r)
 {
-    size_t max = r->facts->image_env_len + r->container->env_len;
+    size_t max = 0;
 
     for (size_t i = 0; i < r->facts->services_len; i++)
         max += ENV_SERVICE_MAX(r->facts->services[i].ports_len);
+    return max;
+}
+
+/* The same without Services. */
+static size_t count_own(const struct resolver *r)
+{
+    size_t max = r->facts->image_env_len + r->container->env_len;
+
     for (size_t i = 0; i < r->container->env_from_len; i++) {
         const struct env_from *from = &r->container->env_from[i];
         const struct object_data *object = env_object(r, from->secret, from->name);
@@ -281,20 +289,23 @@ int env_resolve(const struct pod_spec *pod, const struct container_spec *contain
     };
     struct env_result made = {0};
     struct env_entry *env;
-    size_t max = count_all(&r);
+    size_t max = count_own(&r);
+    size_t services = count_services(&r);
     int result;
 
     if (max > ENV_VARS_MAX) {
-        str_fmt(
-            error, error_size,
-            "container %s, its image and the Services have %zu environment variables: at most %d "
-            "are taken (see enableServiceLinks)",
-            container->name, max, ENV_VARS_MAX);
+        str_fmt(error, error_size,
+                "container %s and its image have %zu environment variables: at most %d are taken",
+                container->name, max, ENV_VARS_MAX);
         return -EINVAL;
     }
+    made.services_dropped = max + services > ENV_VARS_MAX;
+    if (!made.services_dropped)
+        max += services;
     r.list = alloc(userdata, (max + 1) * sizeof(*r.list));
     take_image_env(&r);
-    take_services(&r);
+    if (!made.services_dropped)
+        take_services(&r);
     result = take_env_from(&r);
     if (result == 0)
         result = take_pod_env(&r);

@@ -70,6 +70,7 @@ struct env_result {
     size_t env_len;
     const char *const *argv; /* command and args, expanded */
     size_t argv_len;
+    bool services_dropped; /* they would have made more than ENV_VARS_MAX */
 };
 
 /* 0; -ENOENT: a ConfigMap, Secret or key of one is missing, in the kubelet's words; or -EINVAL with

@@ -9,6 +9,8 @@
 #include "base/str.h"
 #include "provider/host.h"
 #include "provider/machines.h"
+#include "provider/objects.h"
+#include "provider/prepare.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -56,7 +58,75 @@ struct image *image_find(struct image_store *store, const char *name, const char
     return l->found;
 }
 
+/* What stands in for agent->objects. */
+struct known {
+    size_t services;
+    char event[64];
+};
+
+/* Machines without volumes and objects; those are test_volumes' and the end-to-end tests'. */
+int prepare_give(void *userdata, uint32_t uid, uint32_t gid, struct err *err)
+{
+    (void)userdata;
+    (void)uid;
+    (void)gid;
+    (void)err;
+    return 0;
+}
+
+const char *prepare_initrd(const struct machine *m)
+{
+    (void)m;
+    return NULL;
+}
+
+size_t prepare_shares(const struct machine *m, const struct share **ret)
+{
+    (void)m;
+    *ret = NULL;
+    return 0;
+}
+
+const struct object_data *prepare_object(void *userdata, bool secret, const char *name)
+{
+    (void)userdata;
+    (void)secret;
+    (void)name;
+    return NULL;
+}
+
+/* As many Services as the test says, through the objects pointer. */
+size_t objects_services(struct objects *objects, const char *ns, bool links, env_alloc alloc,
+                        void *userdata, const struct env_service **ret)
+{
+    static const struct container_port port = {.name = "http", .container_port = 80};
+    struct known *known = (void *)objects;
+    size_t len = known && links ? known->services : 0;
+    struct env_service *list = len ? alloc(userdata, len * sizeof(*list)) : NULL;
+    (void)ns;
+    for (size_t i = 0; i < len; i++) {
+        char *name = alloc(userdata, sizeof("svc-000"));
+        str_fmt(name, sizeof("svc-000"), "svc-%03zu", i % 1000);
+        list[i] =
+            (struct env_service){.name = name, .ip = "10.96.0.9", .ports = &port, .ports_len = 1};
+    }
+    *ret = list;
+    return len;
+}
+
+void agent_event(struct agent *agent, struct pod *pod, int container, bool warning,
+                 const char *reason, const char *fmt, ...)
+{
+    struct known *known = (void *)agent->objects;
+    (void)pod;
+    (void)container;
+    (void)warning;
+    (void)fmt;
+    str_copy(known->event, sizeof(known->event), reason);
+}
+
 struct fixture {
+    struct known known;
     struct agent agent;
     struct host host;
     struct launched launched;
@@ -83,6 +153,7 @@ static int setup(void **state)
     f->agent.vmm_config.accel = ACCEL_TCG;
     f->agent.instances = (void *)&f->launched;
     f->agent.images = (void *)&f->launched;
+    f->agent.objects = (void *)&f->known;
     str_copy(f->agent.host_ip, sizeof(f->agent.host_ip), "192.0.2.1");
     f->host.cpu_milli = f->host.cpu_allocatable_milli = 4000;
     f->host.memory_allocatable_bytes = 1024 * MIB;
@@ -307,6 +378,31 @@ static void test_images_variables(void **state)
     assert_int_equal(f->launched.calls, 2);
 }
 
+/* Services' variables are what goes first when the command line has no room, and the Pod is told.
+ */
+static void test_service_links(void **state)
+{
+    struct fixture *f = *state;
+    static const struct env_var env[] = {{.kind = ENV_VALUE, .name = "MINE", .value = "kept"}};
+    f->container.env = env;
+    f->container.env_len = 1;
+    f->known.services = 1;
+    launch_good(f);
+    assert_non_null(strstr(f->launched.cmdline, "SVC_000_SERVICE_HOST=10.96.0.9"));
+    assert_string_equal(f->known.event, "");
+    static const size_t too_many[] = {100, 500, 999}; /* for the command line; for the list */
+    for (size_t i = 0; i < ARRAY_LEN(too_many); i++) {
+        f->known = (struct known){.services = too_many[i]};
+        launch_good(f);
+        assert_null(strstr(f->launched.cmdline, "_SERVICE_HOST"));
+        assert_non_null(strstr(f->launched.cmdline, "MINE=kept"));
+        assert_string_equal(f->known.event, "ServiceLinksDropped");
+    }
+    f->spec.no_service_links = true;
+    launch_good(f);
+    assert_null(strstr(f->launched.cmdline, "_SERVICE_HOST"));
+}
+
 static void test_refusals(void **state)
 {
     struct fixture *f = *state;
@@ -450,17 +546,10 @@ static void test_resolv_conf(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_machine),
-        TEST(test_no_network),
-        TEST(test_memory),
-        TEST(test_too_little_memory),
-        TEST(test_cpus),
-        TEST(test_hostname),
-        TEST(test_images_variables),
-        TEST(test_refusals),
-        TEST(test_image_again),
-        TEST(test_dns),
-        cmocka_unit_test(test_resolv_conf),
+        TEST(test_machine),           TEST(test_no_network),    TEST(test_memory),
+        TEST(test_too_little_memory), TEST(test_cpus),          TEST(test_hostname),
+        TEST(test_images_variables),  TEST(test_service_links), TEST(test_refusals),
+        TEST(test_image_again),       TEST(test_dns),           cmocka_unit_test(test_resolv_conf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
