@@ -126,11 +126,9 @@ UNSUPPORTED = {
     "sidecar": ({"initContainers": [{"name": "i", "image": "x:1", "restartPolicy": "Always"}]},
                 "initContainers"),
     "host-network": ({"hostNetwork": True}, "hostNetwork"),
-    "config-volume": ({"volumes": [{"name": "v", "configMap": {"name": "c"}}]}, "volumes"),
+    "image-volume": ({"volumes": [{"name": "v", "image": {"reference": "x:1"}}]}, "volumes"),
     "probe": ({"container": {"readinessProbe": {"exec": {"command": ["true"]}}}}, "readinessProbe"),
     "privileged": ({"container": {"securityContext": {"privileged": True}}}, "privileged"),
-    "secret-env": ({"container": {"env": [{"name": "A", "valueFrom": {
-        "secretKeyRef": {"name": "s", "key": "k"}}}]}}, "env"),
 }
 
 
