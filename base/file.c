@@ -298,3 +298,14 @@ int file_lock(int fd)
     wait_for_children(fd);
     return 0;
 }
+
+int file_lock_shared(int fd)
+{
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    int r;
+
+    do
+        r = fcntl(fd, F_SETLKW, &whole) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    return r;
+}

@@ -25,3 +25,6 @@ int file_remove_tree(const char *path);
  * the file. Waits up to 2 s for children of a former holder that are not yet in their own program,
  * so that its listening sockets are free too. */
 int file_lock(int fd);
+/* Instead, or instead of file_lock's: any number of processes at once, none of which has file_lock.
+ * Waits for one that has. */
+int file_lock_shared(int fd);

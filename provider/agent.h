@@ -62,8 +62,9 @@ struct agent {
 
     struct statedir *state;
     struct image_store *images;
-    struct network *network; /* NULL: network none */
-    struct traffic *traffic; /* NULL with it */
+    const char *import_layout; /* see image_store_config; of the image command alone */
+    struct network *network;   /* NULL: network none */
+    struct traffic *traffic;   /* NULL with it */
     struct instances *instances;
     const struct vmm_ops *vmm;
     struct vmm_config vmm_config;

@@ -192,7 +192,7 @@ static int check(void *userdata, struct err *err)
 static const struct config_table table = {
     .program = "unikubelet",
     .intro = "unikubelet: a Kubernetes node agent that runs each Pod as a unikernel in a virtual\n"
-             "machine of its own.\n",
+             "machine of its own. `unikubelet image --help`: its images by hand.\n",
     .keys = keys,
     .len = sizeof(keys) / sizeof(keys[0]),
     .check = check,

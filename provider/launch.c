@@ -215,8 +215,16 @@ static int write_cmdline(struct machine *m, struct pod *pod, const struct guest_
     return result;
 }
 
-static int start(struct machine *m, struct pod *pod, const struct guest_ops *guest,
-                 const char *cmdline, const struct instance_ops *ops, struct err *err)
+/* What a spec points to. */
+struct description {
+    struct vmm_share shares[VMM_SHARES_MAX];
+    char name[80];
+    char *log_path;
+    struct instance_spec spec;
+};
+
+static int describe(struct machine *m, const struct pod *pod, const struct guest_ops *guest,
+                    const char *cmdline, struct description *ret, struct err *err)
 {
     struct agent *agent = m->agent;
     const struct container_spec *c = pod_container(pod->spec, m->container);
@@ -229,17 +237,15 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
                         "at least %uMi",
                         pod_container_path(pod->spec, m->container, path, sizeof(path)), memory_mib,
                         guest->kind, guest->memory_mib_min);
-    char name[80];
-    str_fmt(name, sizeof(name), "unik-%s", pod->spec->uid);
-    char *log_path = machine_log_path(agent, pod->spec, m->container, attempt);
-    struct vmm_share shares[VMM_SHARES_MAX];
-    struct instance_spec spec = {
+    str_fmt(ret->name, sizeof(ret->name), "unik-%s", pod->spec->uid);
+    ret->log_path = machine_log_path(agent, pod->spec, m->container, attempt);
+    ret->spec = (struct instance_spec){
         .id = m->id,
         .pod_uid = pod->spec->uid,
         .container = c->name,
         .attempt = attempt,
         .netns = m->net_up ? m->net.netns : NULL,
-        .log_path = log_path,
+        .log_path = ret->log_path,
         .guest = guest,
         .give = prepare_give,
         .give_userdata = m,
@@ -247,8 +253,8 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
             {
                 .kernel = m->image->kernel,
                 .initrd = prepare_initrd(m) ? prepare_initrd(m) : m->image->initrd,
-                .shares = shares,
-                .shares_len = vmm_shares(m, shares),
+                .shares = ret->shares,
+                .shares_len = vmm_shares(m, ret->shares),
                 .cmdline = cmdline,
                 .board = guest->board,
                 .memory_mib = memory_mib,
@@ -259,16 +265,14 @@ static int start(struct machine *m, struct pod *pod, const struct guest_ops *gue
                 .disk_readonly = m->image->disk_readonly,
                 .debug_exit = guest->debug_exit,
                 .debug_exit_port = guest->debug_exit_port,
-                .name = name,
+                .name = ret->name,
             },
         .memory_limit_bytes =
             ((uint64_t)memory_mib + vmm_overhead_mib(agent->vmm, agent->vmm_config.accel)) * MIB,
         .cpu_limit_milli = c->resources.cpu_limit_milli,
         .cpu_request_milli = c->resources.cpu_request_milli,
     };
-    int result = instance_launch(agent->instances, &spec, ops, m, &m->instance, err);
-    free(log_path);
-    return result;
+    return 0;
 }
 
 /* An address that the guest does not take is not the Pod's: a Service would send clients there. */
@@ -282,8 +286,10 @@ static void tell_families(struct machine *m, struct pod *pod, const struct guest
                 m->net.ip, m->net.ip6);
 }
 
-int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
-                   struct err *err)
+/* The command line and the machine round it; description is the caller's to free, even on failure.
+ */
+static int describe_all(struct machine *m, struct pod *pod, struct buf *cmdline,
+                        struct description *description, struct err *err)
 {
     if (!machine_image(m, pod, m->container))
         return err_set(err, -ENOENT, "the image's files are not on this host any more");
@@ -293,14 +299,38 @@ int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops
                         pod_container(pod->spec, m->container)->image, m->image->guest_kind);
     tell_families(m, pod, guest);
     struct arena *arena = arena_new(4096);
-    struct buf cmdline = BUF_INIT(CMDLINE_MAX);
-    int result = write_cmdline(m, pod, guest, arena, &cmdline, err);
-    if (result == 0 && cmdline.overflow)
+    int result = write_cmdline(m, pod, guest, arena, cmdline, err);
+    if (result == 0 && cmdline->overflow)
         result =
             err_spec(err, -E2BIG, "the guest's command line is longer than %d bytes", CMDLINE_MAX);
     if (result == 0)
-        result = start(m, pod, guest, buf_str(&cmdline), ops, err);
-    buf_free(&cmdline);
+        result = describe(m, pod, guest, buf_str(cmdline), description, err);
     arena_free(arena);
+    return result;
+}
+
+int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
+                   struct err *err)
+{
+    struct description description = {.log_path = NULL};
+    struct buf cmdline = BUF_INIT(CMDLINE_MAX);
+    int result = describe_all(m, pod, &cmdline, &description, err);
+    if (result == 0)
+        result = instance_launch(m->agent->instances, &description.spec, ops, m, &m->instance, err);
+    free(description.log_path);
+    buf_free(&cmdline);
+    return result;
+}
+
+int machine_preview(struct machine *m, struct pod *pod, struct vmm_argv *ret, struct err *err)
+{
+    struct description description = {.log_path = NULL};
+    struct buf cmdline = BUF_INIT(CMDLINE_MAX);
+    int result = describe_all(m, pod, &cmdline, &description, err);
+    if (result == 0)
+        result =
+            m->agent->vmm->describe(&m->agent->vmm_config, &description.spec.machine, ret, err);
+    free(description.log_path);
+    buf_free(&cmdline);
     return result;
 }

@@ -5,6 +5,7 @@
 #include "provider/agent.h"
 #include "runtime/image.h"
 #include "runtime/network.h"
+#include "vmm-bridge/vmm.h"
 
 struct env_result;
 struct needs;
@@ -41,6 +42,9 @@ void machine_verify_network(struct agent *agent, const char *uid);
 /* launch.c: starts m->id for m->container; 0, or negative with the sentence for the Pod's owner. */
 int machine_launch(struct machine *m, struct pod *pod, const struct instance_ops *ops,
                    struct err *err);
+/* launch.c: the VMM's arguments that machine_launch would give the shim. Free with vmm_argv_free,
+ * also on failure. */
+int machine_preview(struct machine *m, struct pod *pod, struct vmm_argv *ret, struct err *err);
 /* launch.c: environment and arguments of a container as of now; see env_resolve. */
 int machine_env(struct machine *m, const struct pod *pod, uint32_t container, struct arena *arena,
                 struct env_result *ret, char *error, size_t error_size);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "provider/agent.h"
+#include "provider/image_cli.h"
 #include "provider/metrics.h"
 #include "provider/node.h"
 #include "provider/shutdown.h"
@@ -168,6 +169,8 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     if (argc == 2 && str_eq(argv[1], IMAGE_WORKER_COMMAND))
         return image_worker_main();
+    if (argc > 1 && str_eq(argv[1], IMAGE_CLI_COMMAND))
+        return image_cli_main(argc, argv);
     raise_files_limit();
     if (config_load(argc, argv, &agent.config, &command, &err) < 0) {
         fprintf(stderr, "unikubelet: %s\n", err.text);

@@ -174,6 +174,19 @@ static int open_volumes(const struct config *config)
     return result;
 }
 
+void startup_vmm(struct agent *agent)
+{
+    struct config *config = &agent->config;
+    agent->vmm = str_eq(config->vmm, "fake") ? &vmm_fake : &vmm_qemu;
+    default_path(&config->shim, "unikubelet-shim");
+    default_path(&config->fakevmm, "unikubelet-fakevmm");
+    agent->vmm_config = (struct vmm_config){
+        .binary = agent->vmm == &vmm_fake ? config->fakevmm : config->qemu,
+        .sandbox = true,
+    };
+    (void)vmm_accel_from_string(config->accel, &agent->vmm_config.accel);
+}
+
 static int open_host(struct agent *agent, struct err *err)
 {
     struct config *config = &agent->config;
@@ -200,19 +213,12 @@ static int open_host(struct agent *agent, struct err *err)
     result = host_read(config, agent->host, err);
     if (result < 0)
         return result;
-    agent->vmm = str_eq(config->vmm, "fake") ? &vmm_fake : &vmm_qemu;
-    default_path(&config->shim, "unikubelet-shim");
-    default_path(&config->fakevmm, "unikubelet-fakevmm");
-    agent->vmm_config = (struct vmm_config){
-        .binary = agent->vmm == &vmm_fake ? config->fakevmm : config->qemu,
-        .sandbox = true,
-    };
-    (void)vmm_accel_from_string(config->accel, &agent->vmm_config.accel);
+    startup_vmm(agent);
     result = open_instances(agent, err);
     return result < 0 ? result : open_network(agent, err);
 }
 
-static int open_images(struct agent *agent, struct err *err)
+int startup_images(struct agent *agent, struct err *err)
 {
     struct config *config = &agent->config;
     char *dir = xasprintf("%s/images", config->state_dir);
@@ -220,6 +226,7 @@ static int open_images(struct agent *agent, struct err *err)
         .dir = dir,
         .layouts = (const char *const *)config->image_layouts.items,
         .layouts_len = config->image_layouts.len,
+        .import_layout = agent->import_layout,
         .insecure_registries = (const char *const *)config->insecure_registries.items,
         .insecure_registries_len = config->insecure_registries.len,
         .registry_ca_file = str_empty(config->registry_ca_file) ? NULL : config->registry_ca_file,
@@ -276,7 +283,7 @@ static int make_parts(struct agent *agent, const struct kube_config *kube, struc
     if (result < 0)
         return result;
     kube_client_fetcher(agent->client, &agent->fetcher);
-    result = open_images(agent, err);
+    result = startup_images(agent, err);
     if (result < 0)
         return result;
     machines_init(agent, &agent->world);

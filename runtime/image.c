@@ -151,6 +151,13 @@ void image_pull_cancel(struct image_pull *pull)
     pull_free(pull);
 }
 
+void image_pull_progress(const struct image_pull *pull, struct image_progress *ret)
+{
+    *ret = (struct image_progress){.got = 0};
+    if (pull->job)
+        image_job_progress(pull->job, ret);
+}
+
 /* A copy of the caller's configuration: it may be made on the fly. */
 static void copy_config(struct image_store_config *dst, const struct image_store_config *src)
 {
@@ -166,6 +173,7 @@ static void copy_config(struct image_store_config *dst, const struct image_store
     dst->layouts = layouts;
     dst->insecure_registries = hosts;
     dst->registry_ca_file = src->registry_ca_file ? xstrdup(src->registry_ca_file) : NULL;
+    dst->import_layout = src->import_layout ? xstrdup(src->import_layout) : NULL;
     dst->worker = src->worker ? xstrdup(src->worker) : NULL;
     dst->platform_kernel = src->platform_kernel ? xstrdup(src->platform_kernel) : NULL;
 }
@@ -180,6 +188,7 @@ static void free_config(struct image_store_config *config)
     free((void *)config->insecure_registries);
     free((char *)config->registry_ca_file);
     free((char *)config->platform_kernel);
+    free((char *)config->import_layout);
     free((char *)config->worker);
 }
 
@@ -251,6 +260,18 @@ struct image *image_find(struct image_store *store, const char *name, const char
                : NULL;
 }
 
+struct image *image_local(struct image_store *store, const char *reference)
+{
+    const struct disk_ref *ref;
+    struct image_name name;
+
+    if (image_name_parse(reference, &name, NULL) < 0)
+        return NULL;
+    ref = disk_ref_find(&store->disk, &name);
+    return ref ? disk_image_load(&store->disk, reference, ref->name, ref->digest, ref->manifest)
+               : NULL;
+}
+
 static int by_size(const void *a, const void *b)
 {
     const struct image_listing *x = a;
@@ -263,9 +284,12 @@ static int by_size(const void *a, const void *b)
 
 size_t image_list(struct image_store *store, struct image_listing *out, size_t max)
 {
-    size_t len = store->disk.refs_len;
-    struct image_listing *all = xcalloc(len + 1, sizeof(*all));
+    struct image_listing *all;
+    size_t len;
 
+    disk_refs_sync(&store->disk);
+    len = store->disk.refs_len;
+    all = xcalloc(len + 1, sizeof(*all));
     for (size_t i = 0; i < len; i++) {
         const struct disk_ref *ref = &store->disk.refs[i];
 
@@ -284,14 +308,14 @@ size_t image_list(struct image_store *store, struct image_listing *out, size_t m
     return len;
 }
 
-bool image_present(const struct image_store *store, const char *reference)
+bool image_present(struct image_store *store, const char *reference)
 {
     struct image_name name;
 
     return image_name_parse(reference, &name, NULL) == 0 && disk_ref_find(&store->disk, &name);
 }
 
-bool image_private(const struct image_store *store, const char *reference)
+bool image_private(struct image_store *store, const char *reference)
 {
     const struct disk_ref *ref;
     struct image_name name;

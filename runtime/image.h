@@ -55,6 +55,9 @@ struct image_store_config {
      * (.../nginx): otherwise any image's v1 would be this one's. */
     const char *const *layouts;
     size_t layouts_len;
+    /* An OCI image layout that is asked instead of all else: its image by that name, or its only
+     * one whatever its name. NULL: none. */
+    const char *import_layout;
     const char *const *insecure_registries; /* host[:port]: plain HTTP allowed, as for loopback */
     size_t insecure_registries_len;
     const char *registry_ca_file; /* NULL: system */
@@ -95,15 +98,29 @@ struct image_pull *image_pull_start(struct image_store *store, const char *refer
                                     const char *password, image_done done, void *userdata);
 void image_pull_cancel(struct image_pull *pull); /* no callback afterwards */
 
+/* How far its layers are, in bytes as the registry has them; total is 0 until the manifest is read,
+ * and then stays. */
+struct image_progress {
+    uint64_t got, total;
+    bool unpacking;
+};
+void image_pull_progress(const struct image_pull *pull, struct image_progress *ret);
+
+/* Forgets the name, as asked for; with an image's last name go its files, and layers that no other
+ * image needs. Pods that run of it go on, and pull it again at their next start. -ENOENT. */
+int image_remove(struct image_store *store, const char *reference, struct err *err);
+
 /* Whether the image is here. */
-bool image_present(const struct image_store *store, const char *reference);
+bool image_present(struct image_store *store, const char *reference);
 /* Whether it is, and was got with credentials: then a pull by anybody needs theirs, whatever the
  * policy. */
-bool image_private(const struct image_store *store, const char *reference);
+bool image_private(struct image_store *store, const char *reference);
 
 /* For re-adoption after a restart: the unpacked image of a digest, without network. NULL: not here.
  */
 struct image *image_find(struct image_store *store, const char *name, const char *digest);
+/* What is here under a name, whoever got it. NULL: nothing. */
+struct image *image_local(struct image_store *store, const char *reference);
 struct image *image_ref(struct image *image);
 void image_unref(struct image *image); /* NULL is accepted */
 

@@ -235,6 +235,11 @@ void blob_want(struct image_store *store, struct image_want *want, const char *d
         blob_start(blob);
 }
 
+uint64_t blob_got(const struct image_want *want)
+{
+    return want->blob ? want->blob->got : 0;
+}
+
 void blob_unwant(struct image_want *want)
 {
     struct blob *blob = want->blob;

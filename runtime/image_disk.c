@@ -1,4 +1,5 @@
-/* The image store's directory: names, blobs, unpacked images. See image_disk.h for the layout. */
+/* The image store's directory: blobs and unpacked images; names are in image_refs.c. See
+ * image_disk.h for the layout. */
 #include "runtime/image_disk.h"
 
 #include "base/arena.h"
@@ -13,16 +14,9 @@
 #include "runtime/image_oci.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define REFS_BYTES_MAX (8u * 1024 * 1024)
-#define FORMAT_VERSION 1
-
-static void cleanup_json(struct json **root)
-{
-    json_free(*root);
-}
 
 int disk_write_error(const char *what, const char *dir, int error, struct err *err)
 {
@@ -34,104 +28,33 @@ int disk_write_error(const char *what, const char *dir, int error, struct err *e
     return err_set(err, -error, "writing %s to %s: %s", what, dir, strerror(error));
 }
 
-static void ref_free(struct disk_ref *ref)
+/* What is under way is of processes that are gone when nobody else has the store open. */
+static int take_store(struct disk *disk, const char *dir)
 {
-    free(ref->name);
-    free(ref->tag);
-    free(ref->digest);
-    free(ref->manifest);
-    free(ref->access);
-}
-
-static void ref_append(struct disk *disk, const char *name, const char *tag, const char *digest,
-                       const char *manifest, const char *access, uint64_t size_bytes)
-{
-    if (disk->refs_len == DISK_REFS_MAX) {
-        ref_free(&disk->refs[0]);
-        disk->refs_len--;
-        memmove(disk->refs, disk->refs + 1, disk->refs_len * sizeof(*disk->refs));
-    }
-    disk->refs = xrealloc(disk->refs, (disk->refs_len + 1) * sizeof(*disk->refs));
-    disk->refs[disk->refs_len++] = (struct disk_ref){
-        .name = xstrdup(name),
-        .tag = xstrdup(tag),
-        .digest = xstrdup(digest),
-        .manifest = xstrdup(manifest),
-        .access = xstrdup(access),
-        .size_bytes = size_bytes,
-    };
-}
-
-static int refs_load(struct disk *disk, const char *path)
-{
-    CLEANUP(buf) struct buf text = BUF_INIT(REFS_BYTES_MAX);
-    CLEANUP(json) struct json *root = NULL;
-    int64_t version = 0;
-    struct err err;
-    int r = file_read(path, &text);
-
-    if (r < 0)
-        return r;
-    root = json_parse(buf_str(&text), text.len, &err);
-    if (!json_get_int(root, "version", &version) || version != FORMAT_VERSION)
-        return -EBADMSG;
-    for (const struct json *v = json_first(json_get(root, "refs")); v; v = json_next(v)) {
-        const char *name = json_get_string(v, "name");
-        const char *tag = json_get_string(v, "tag");
-        const char *digest = json_get_string(v, "digest");
-        const char *manifest = json_get_string(v, "manifest");
-        const char *access = json_get_string(v, "access"); /* older records had no credentials */
-        int64_t size = 0;
-
-        if (!name || !tag || !image_digest_valid(digest) || !image_digest_valid(manifest) ||
-            !json_get_int(v, "size", &size) || size < 0)
-            continue;
-        ref_append(disk, name, tag, digest, manifest, access ? access : "", (uint64_t)size);
-    }
-    return 0;
-}
-
-static int refs_save(const struct disk *disk, struct err *err)
-{
-    CLEANUP(buf) struct buf text = BUF_INIT(REFS_BYTES_MAX);
-    CLEANUP(free) char *path = xasprintf("%s/refs.json", disk->dir);
-    struct json_writer w = JSON_WRITER(&text);
+    CLEANUP(free) char *path = xasprintf("%s/lock", dir);
+    CLEANUP(free) char *tmp = xasprintf("%s/tmp", dir);
     int r;
 
-    jw_begin_object(&w, NULL);
-    jw_int(&w, "version", FORMAT_VERSION);
-    jw_begin_array(&w, "refs");
-    for (size_t i = 0; i < disk->refs_len; i++) {
-        const struct disk_ref *ref = &disk->refs[i];
-
-        jw_begin_object(&w, NULL);
-        jw_string(&w, "name", ref->name);
-        jw_string(&w, "tag", ref->tag);
-        jw_string(&w, "digest", ref->digest);
-        jw_string(&w, "manifest", ref->manifest);
-        jw_string_opt(&w, "access", ref->access);
-        jw_int(&w, "size", (int64_t)ref->size_bytes);
-        jw_end_object(&w);
-    }
-    jw_end_array(&w);
-    jw_end_object(&w);
-    if (text.overflow)
-        return err_set(err, -ENOBUFS, "the image store knows too many names");
-    r = file_write_atomic(path, text.data, text.len, 0600); /* hashes of credentials are in it */
-    return r < 0 ? disk_write_error("refs.json", disk->dir, -r, err) : 0;
+    disk->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (disk->lock_fd < 0)
+        return -errno;
+    r = file_lock(disk->lock_fd);
+    if (r == 0)
+        r = file_remove_tree(tmp);
+    return r < 0 && r != -EWOULDBLOCK ? r : file_lock_shared(disk->lock_fd);
 }
 
 int disk_open(struct disk *disk, const char *dir, struct err *err)
 {
     static const char *const below[] = {"tmp", "blobs/sha256", "images"};
-    CLEANUP(free) char *tmp = xasprintf("%s/tmp", dir);
-    CLEANUP(free) char *refs = xasprintf("%s/refs.json", dir);
-    CLEANUP(free) char *bad = xasprintf("%s/refs.json.bad", dir);
-    int r = file_remove_tree(tmp);
+    int r;
 
-    *disk = (struct disk){.dir = NULL};
+    *disk = (struct disk){.lock_fd = -1};
+    r = file_mkdirs(dir, 0711);
+    if (r >= 0)
+        r = take_store(disk, dir);
     if (r < 0)
-        return err_set(err, r, "cannot clean %s: %s", tmp, strerror(-r));
+        return err_set(err, r, "cannot open %s: %s", dir, strerror(-r));
     for (size_t i = 0; i < ARRAY_LEN(below); i++) {
         CLEANUP(free) char *path = xasprintf("%s/%s", dir, below[i]);
 
@@ -141,91 +64,19 @@ int disk_open(struct disk *disk, const char *dir, struct err *err)
             return err_set(err, r, "cannot create %s: %s", path, strerror(-r));
     }
     disk->dir = xstrdup(dir);
-    r = refs_load(disk, refs);
-    if (r < 0 && r != -ENOENT) {
-        log_warn(NULL, "images", "%s is unreadable (%s), set aside as %s", refs, strerror(-r), bad);
-        (void)rename(refs, bad);
-    }
+    disk_refs_open(disk);
     return 0;
 }
 
 void disk_close(struct disk *disk)
 {
     disk_image_forget(disk);
-    for (size_t i = 0; i < disk->refs_len; i++)
-        ref_free(&disk->refs[i]);
-    free(disk->refs);
+    disk_refs_close(disk);
+    if (disk->lock_fd >= 0)
+        (void)close(disk->lock_fd);
     free(disk->platform_kernel);
     free(disk->dir);
-    *disk = (struct disk){.dir = NULL};
-}
-
-static bool ref_is(const struct disk_ref *ref, const char *repo, const char *tag,
-                   const char *digest)
-{
-    return str_eq(ref->name, repo) &&
-           (digest ? str_eq(ref->digest, digest) : str_eq(ref->tag, tag));
-}
-
-const struct disk_ref *disk_ref_find(const struct disk *disk, const struct image_name *name)
-{
-    char repo[IMAGE_FULL_MAX];
-
-    image_name_repo(name, repo);
-    for (size_t i = disk->refs_len; i > 0; i--)
-        if (ref_is(&disk->refs[i - 1], repo, name->tag, name->digest[0] ? name->digest : NULL))
-            return &disk->refs[i - 1];
-    return NULL;
-}
-
-const struct disk_ref *disk_ref_find_digest(const struct disk *disk, const char *repo,
-                                            const char *digest)
-{
-    for (size_t i = disk->refs_len; i > 0; i--)
-        if (ref_is(&disk->refs[i - 1], repo, NULL, digest))
-            return &disk->refs[i - 1];
-    return NULL;
-}
-
-/* A tag that moves keeps its old digest's entry, without the tag: running Pods still name it. */
-int disk_ref_set(struct disk *disk, const struct image_name *name, const char *digest,
-                 const char *manifest, const char *access, uint64_t size_bytes, struct err *err)
-{
-    char repo[IMAGE_FULL_MAX];
-
-    image_name_repo(name, repo);
-    for (size_t i = 0; i < disk->refs_len; i++) {
-        struct disk_ref *ref = &disk->refs[i];
-
-        if (!str_eq(ref->name, repo) || !str_eq(ref->tag, name->tag))
-            continue;
-        if (str_eq(ref->digest, digest) && str_eq(ref->manifest, manifest)) {
-            if (str_eq(ref->access, access))
-                return 0;
-            free(ref->access);
-            ref->access = xstrdup(access);
-            return refs_save(disk, err);
-        }
-        if (name->tag[0])
-            ref->tag[0] = '\0';
-    }
-    ref_append(disk, repo, name->tag, digest, manifest, access, size_bytes);
-    return refs_save(disk, err);
-}
-
-int disk_ref_forget(struct disk *disk, const char *manifest, struct err *err)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < disk->refs_len; i++)
-        if (str_eq(disk->refs[i].manifest, manifest))
-            ref_free(&disk->refs[i]);
-        else
-            disk->refs[kept++] = disk->refs[i];
-    if (kept == disk->refs_len)
-        return 0;
-    disk->refs_len = kept;
-    return refs_save(disk, err);
+    *disk = (struct disk){.lock_fd = -1};
 }
 
 char *disk_blob_path(const struct disk *disk, const char *digest)

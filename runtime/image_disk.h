@@ -2,12 +2,16 @@
  *   blobs/sha256/<hex>   manifests, configs and layers as the registry has them
  *   images/<hex>/        kernel, initrd, image.json; <hex> is the manifest's; made by one rename
  *   refs.json            which names were resolved to what, so that IfNotPresent survives us
- *   tmp/                 whatever is under way; emptied at start
- * No network, no loop. Called by image.c and image_pull.c. */
+ *   tmp/                 whatever is under way; emptied by who opens the store alone
+ *   lock                 shared by all that have the store open
+ * Several processes may have it open: the agent, and `unikubelet image`. No network, no loop.
+ * Called by image.c and image_pull.c. */
 #pragma once
 
 #include "runtime/image.h"
 #include "runtime/image_name.h"
+
+#include <sys/stat.h>
 
 struct buf;
 struct oci_config;
@@ -29,6 +33,8 @@ struct disk {
     char *dir;
     struct disk_ref *refs; /* oldest first */
     size_t refs_len;
+    struct stat refs_seen; /* of refs.json, as it is here */
+    int lock_fd;
     struct held_image *held; /* images in use: Pods of one image share it */
     char *platform_kernel;   /* NULL: none */
 };
@@ -36,10 +42,17 @@ struct disk {
 int disk_open(struct disk *disk, const char *dir, struct err *err);
 void disk_close(struct disk *disk);
 
+/* image_refs.c, for disk_open and disk_close. */
+void disk_refs_open(struct disk *disk);
+void disk_refs_close(struct disk *disk);
+/* What another process made of the names meanwhile is known here. What the functions below returned
+ * is no longer valid; they do it themselves. */
+void disk_refs_sync(struct disk *disk);
+
 /* The newest entry of a name by tag or digest; NULL. */
-const struct disk_ref *disk_ref_find(const struct disk *disk, const struct image_name *name);
+const struct disk_ref *disk_ref_find(struct disk *disk, const struct image_name *name);
 /* The newest entry with this repository and digest; NULL. */
-const struct disk_ref *disk_ref_find_digest(const struct disk *disk, const char *repo,
+const struct disk_ref *disk_ref_find_digest(struct disk *disk, const char *repo,
                                             const char *digest);
 /* Remembers and saves. Nothing is written when it is known already. access: see disk_ref. */
 int disk_ref_set(struct disk *disk, const struct image_name *name, const char *digest,
@@ -47,6 +60,15 @@ int disk_ref_set(struct disk *disk, const struct image_name *name, const char *d
 
 /* Forgets all names of an image, and saves. */
 int disk_ref_forget(struct disk *disk, const char *manifest, struct err *err);
+
+struct disk_removed {
+    char digest[IMAGE_DIGEST_MAX];
+    char manifest[IMAGE_DIGEST_MAX];
+    bool last; /* no other name has the manifest */
+};
+/* Forgets a name by tag or digest, and saves. -ENOENT. */
+int disk_ref_remove(struct disk *disk, const struct image_name *name, struct disk_removed *ret,
+                    struct err *err);
 
 /* malloc'd paths. */
 char *disk_blob_path(const struct disk *disk, const char *digest);

@@ -121,20 +121,27 @@ static void need_image(const struct disk *disk, struct map *needed, const char *
     arena_free(arena);
 }
 
+static struct map *need_all(const struct disk *disk)
+{
+    struct map *needed = map_new();
+
+    for (size_t i = 0; i < disk->refs_len; i++) {
+        need(needed, disk->refs[i].digest);
+        need_image(disk, needed, disk->refs[i].manifest);
+    }
+    return needed;
+}
+
 /* Blobs that no image needs. Young ones stay: nobody knows yet. */
 static size_t sweep_blobs(const struct collection *c)
 {
     const struct disk *disk = &c->store->disk;
     CLEANUP(free) char *path = xasprintf("%s/blobs/sha256", disk->dir);
     CLEANUP(closedir) DIR *dir = opendir(path);
-    struct map *needed = map_new();
+    struct map *needed = need_all(disk);
     const struct dirent *entry;
     size_t count = 0;
 
-    for (size_t i = 0; i < disk->refs_len; i++) {
-        need(needed, disk->refs[i].digest);
-        need_image(disk, needed, disk->refs[i].manifest);
-    }
     while (dir && (entry = readdir(dir))) {
         struct stat st;
 
@@ -176,6 +183,7 @@ int image_gc(struct image_store *store, const struct image_gc_config *config, im
                            .now_s = clock_unix_ms() / 1000};
     bool full;
 
+    disk_refs_sync(&store->disk);
     *ret = (struct image_gc_result){.before = disk_percent(&store->disk)};
     ret->after = ret->before;
     full = ret->before >= config->high_percent;
@@ -197,4 +205,38 @@ int image_gc(struct image_store *store, const struct image_gc_config *config, im
     ret->after = disk_percent(&store->disk);
     ret->still_too_full = full && ret->after >= config->high_percent;
     return 0;
+}
+
+int image_remove(struct image_store *store, const char *reference, struct err *err)
+{
+    struct disk *disk = &store->disk;
+    CLEANUP(free) char *dir = NULL;
+    struct disk_removed removed = {.last = false};
+    struct map *own;
+    struct map *needed;
+    struct image_name name;
+    const char *hex;
+    void *value;
+    size_t it = 0;
+    int r = image_name_parse(reference, &name, err);
+
+    if (r == 0)
+        r = disk_ref_remove(disk, &name, &removed, err);
+    if (r < 0 || !removed.last)
+        return r;
+    own = map_new();
+    need(own, removed.digest);
+    need_image(disk, own, removed.manifest);
+    needed = need_all(disk);
+    while (map_next(own, &it, &hex, &value)) {
+        CLEANUP(free) char *path = xasprintf("%s/blobs/sha256/%s", disk->dir, hex);
+
+        if (!map_get(needed, hex))
+            (void)unlink(path);
+    }
+    map_free(own);
+    map_free(needed);
+    dir = disk_image_path(disk, removed.manifest);
+    r = file_remove_tree(dir);
+    return r < 0 ? err_set(err, r, "cannot remove %s: %s", dir, strerror(-r)) : 0;
 }

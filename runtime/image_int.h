@@ -55,6 +55,7 @@ struct image_job *image_job_new(struct image_store *store, const struct image_na
 void image_job_join(struct image_job *job, struct image_pull *pull);
 void image_job_run(struct image_job *job);
 void image_job_leave(struct image_job *job, struct image_pull *pull);
+void image_job_progress(const struct image_job *job, struct image_progress *ret);
 /* All leave. */
 void image_job_abandon(struct image_job *job);
 
@@ -74,4 +75,5 @@ struct image_want {
 
 /* Fills link and blob; the other members are the caller's. */
 void blob_want(struct image_store *store, struct image_want *want, const char *digest);
-void blob_unwant(struct image_want *want); /* no callback afterwards */
+uint64_t blob_got(const struct image_want *want); /* bytes of it that are here so far */
+void blob_unwant(struct image_want *want);        /* no callback afterwards */

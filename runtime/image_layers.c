@@ -191,6 +191,21 @@ static void start_downloads(struct image_job *job)
         start_unpacking(job);
 }
 
+void image_job_progress(const struct image_job *job, struct image_progress *ret)
+{
+    *ret = (struct image_progress){.unpacking = job->step == JOB_UNPACK};
+    for (size_t i = 0; i < job->layers_len; i++) {
+        const struct job_layer *layer = &job->layers[i];
+        uint64_t size = layer->oci->desc.size;
+
+        ret->total += size;
+        if (layer->want.blob)
+            ret->got += blob_got(&layer->want);
+        else if (i < job->next || job->layout)
+            ret->got += size;
+    }
+}
+
 static bool is_said(const struct oci_layer *layer)
 {
     return layer->paths.kernel || layer->paths.initrd || layer->paths.disk || layer->is_kernel ||

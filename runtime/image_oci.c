@@ -352,3 +352,43 @@ int oci_find_ref(const char *text, size_t len, const struct image_name *name, bo
             return read_desc(m, ret, err);
     return -ENOENT;
 }
+
+int oci_only_ref(const char *text, size_t len, struct oci_desc *ret, struct err *err)
+{
+    CLEANUP(json) struct json *root = NULL;
+    int r = parse(text, len, &root, err);
+
+    if (r < 0)
+        return r;
+    if (json_len(json_get(root, "manifests")) != 1)
+        return err_set(err, -ENOENT, "it has %zu images, and none of that name",
+                       json_len(json_get(root, "manifests")));
+    return read_desc(json_first(json_get(root, "manifests")), ret, err);
+}
+
+char *oci_ref_name(const char *text, size_t len, size_t n, bool *ret_more)
+{
+    CLEANUP(json) struct json *root = NULL;
+    const struct json *entry;
+    const char *name;
+    struct image_name parsed;
+    struct err err;
+
+    *ret_more = false;
+    if (parse(text, len, &root, &err) < 0)
+        return NULL;
+    entry = json_first(json_get(root, "manifests"));
+    while (entry && n-- > 0)
+        entry = json_next(entry);
+    if (!entry)
+        return NULL;
+    *ret_more = true;
+    name = json_get_string(json_get(entry, "annotations"), OCI_CONTAINERD_NAME);
+    if (!name)
+        name = json_get_string(json_get(entry, "annotations"), OCI_REF_NAME);
+    /* A tag alone is no name. */
+    return name && (strchr(name, '/') || strchr(name, ':')) &&
+                   image_name_parse(name, &parsed, NULL) == 0
+               ? xstrdup(name)
+               : NULL;
+}

@@ -93,6 +93,10 @@ int oci_read(const char *text, size_t len, struct arena *arena, enum oci_type *r
 /* Also says -ENOENT when the config's platform is one that this host cannot run. */
 int oci_read_config(const char *text, size_t len, struct arena *arena, struct oci_config *ret,
                     struct err *err);
+/* An image layout's only entry, whatever its name; -ENOENT when it has none or several. */
+int oci_only_ref(const char *text, size_t len, struct oci_desc *ret, struct err *err);
+/* The n-th entry's whole name, malloc'd; NULL: it has none. *ret_more: there is an n-th entry. */
+char *oci_ref_name(const char *text, size_t len, size_t n, bool *ret_more);
 /* An image layout's index.json: what the name refers to; -ENOENT. tag_counts: a ref.name that is
  * only a tag is enough (the directory is the repository's). */
 int oci_find_ref(const char *text, size_t len, const struct image_name *name, bool tag_counts,

@@ -363,7 +363,7 @@ static int find_in_layout(struct image_job *job, const char *dir, struct oci_des
 /* A digest cannot move; but its document may be here by somebody else's right alone. */
 static bool must_ask(const struct image_job *job)
 {
-    const struct disk *disk = &job->store->disk;
+    struct disk *disk = &job->store->disk;
     const struct disk_ref *ref = disk_ref_find(disk, &job->name);
     char access[DIGEST_HEX_LEN + 1];
 
@@ -373,12 +373,35 @@ static bool must_ask(const struct image_job *job)
     return disk_has_blob(disk, job->name.digest, 0);
 }
 
+static void import(struct image_job *job, const char *dir)
+{
+    struct oci_desc target;
+    struct err err;
+    int r = find_in_layout(job, dir, &target, &err);
+
+    if (r == -ENOENT && job->text.len == 0)
+        (void)err_set(&err, r, "%s is no OCI image layout: it has no index.json", dir);
+    else if (r == -ENOENT)
+        r = oci_only_ref(buf_str(&job->text), job->text.len, &target, &err);
+    if (r < 0) {
+        (void)err_wrap(&err, "OCI layout %s", dir);
+        job_fail(job, &err);
+        return;
+    }
+    job->layout = job->store->config.import_layout;
+    want_document(job, JOB_MANIFEST, target.digest);
+}
+
 void image_job_run(struct image_job *job)
 {
     const struct image_store_config *config = &job->store->config;
     struct oci_desc target;
     struct err err;
 
+    if (config->import_layout) {
+        import(job, config->import_layout);
+        return;
+    }
     for (size_t i = 0; i < config->layouts_len; i++) {
         int r = find_in_layout(job, config->layouts[i], &target, &err);
 
