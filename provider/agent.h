@@ -18,6 +18,7 @@ struct events;
 struct host;
 struct identity;
 struct image_store;
+struct local_storage;
 struct map;
 struct network;
 struct node;
@@ -74,6 +75,7 @@ struct agent {
     struct reconcile *reconcile;
     struct prober *prober; /* probes and hooks of Pods; see probing.h */
     struct node *node;
+    struct local_storage *local_storage; /* node.c's */
     struct static_pods *static_pods;
     struct server *server;
     struct endpoints *endpoints;

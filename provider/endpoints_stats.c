@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "k8s/codec_stats.h"
 #include "provider/endpoints_priv.h"
+#include "provider/local_storage.h"
 #include "provider/machines.h"
 #include "provider/usage.h"
 #include "runtime/network.h"
@@ -161,7 +162,11 @@ static void add_pod(const struct agent *agent, const struct usage *usage, const 
     }
     if (!brief) {
         pod.logs = own_files(agent, usage->pod->spec, fs, clock_unix_ms());
+        struct stats_files volumes;
+        local_storage_volumes(agent->local_storage, pod.uid, &volumes);
         pod.ephemeral = pod.logs;
+        pod.ephemeral.used_bytes += volumes.bytes;
+        pod.ephemeral.inodes_used += volumes.inodes;
     }
     codec_stats_pod(w, &pod, brief);
 }

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "k8s/events.h"
 #include "provider/host.h"
+#include "provider/local_storage.h"
 #include "provider/pressure.h"
 #include "provider/startup.h"
 #include "runtime/image.h"
@@ -505,6 +506,7 @@ static void on_status_timer(uv_timer_t *timer)
     /* Also while the API server is away. */
     host_refresh(&node->agent->config, node->agent->host);
     pressure_check(node->pressure);
+    local_storage_check(node->agent->local_storage);
     status_update(node);
 }
 
@@ -544,6 +546,7 @@ struct node *node_start(struct agent *agent)
     node->agent = agent;
     node->state = NODE_CLAIMING;
     node->pressure = pressure_new(agent);
+    agent->local_storage = local_storage_new(agent);
     host_refresh(&agent->config, agent->host);
     pressure_check(node->pressure);
     buf_init(&node->body, NODE_BODY_MAX);
@@ -580,6 +583,7 @@ void node_free(struct node *node)
         return;
     buf_free(&node->body);
     pressure_free(node->pressure);
+    local_storage_free(node->agent->local_storage);
     if (node->facts)
         arena_free(node->facts);
     free(node);

@@ -10,6 +10,7 @@
 #include "k8s/events.h"
 #include "provider/agent.h"
 #include "provider/host.h"
+#include "provider/local_storage.h"
 #include "provider/machines.h"
 #include "provider/node.h"
 #include "provider/usage.h"
@@ -105,6 +106,7 @@ static int64_t usage_of(const struct pressure *pressure, const struct usage *usa
                         enum evict_signal signal)
 {
     struct stats_files files;
+    struct stats_files volumes;
     if (signal == SIGNAL_MEMORY)
         return usage->stats ? (int64_t)usage_memory_bytes(usage) : 0;
     if (signal == SIGNAL_PID)
@@ -114,8 +116,9 @@ static int64_t usage_of(const struct pressure *pressure, const struct usage *usa
     free(dir);
     if (result < 0)
         return 0;
+    local_storage_volumes(pressure->agent->local_storage, usage->pod->spec->uid, &volumes);
     bool bytes = signal == SIGNAL_NODEFS || signal == SIGNAL_IMAGEFS;
-    return (int64_t)(bytes ? files.bytes : files.inodes);
+    return (int64_t)(bytes ? files.bytes + volumes.bytes : files.inodes + volumes.inodes);
 }
 
 /* Among the Pods whose machine runs: ending another gives nothing back. */
