@@ -12,6 +12,7 @@
 #include "k8s/events.h"
 #include "provider/host.h"
 #include "provider/node_priv.h"
+#include "provider/local_storage.h"
 #include "provider/pressure.h"
 #include "provider/startup.h"
 #include "runtime/image.h"
@@ -120,6 +121,23 @@ void pressure_free(struct pressure *pressure)
 void pressure_check(struct pressure *pressure)
 {
     (void)pressure;
+}
+
+/* The Pods' disk is test_core_storage's and the end-to-end tests'. */
+struct local_storage *local_storage_new(struct agent *agent)
+{
+    (void)agent;
+    return NULL;
+}
+
+void local_storage_free(struct local_storage *storage)
+{
+    (void)storage;
+}
+
+void local_storage_check(struct local_storage *storage)
+{
+    (void)storage;
 }
 
 bool pressure_holds(const struct pressure *pressure, enum evict_condition condition)
