@@ -112,6 +112,8 @@ static const struct config_key keys[] = {
      0, 0, "CNI configuration; without one the built-in bridge network is used"},
     {"cniBinDirs", "cni-bin-dirs", NULL, KEY_LIST, SHAPE_PATH, AT(cni_bin_dirs),
      "/opt/cni/bin,/usr/lib/cni", 0, 0, "directories of CNI plugins"},
+    {"vhostNet", "vhost-net", NULL, KEY_BOOL, SHAPE_TEXT, AT(vhost_net), "true", 0, 0,
+     "frames of machines under KVM go through /dev/vhost-net, where the host has it"},
     {"cniCheck", "cni-check", NULL, KEY_BOOL, SHAPE_TEXT, AT(cni_check), "false", 0, 0,
      "CNI's CHECK of the networks that an earlier agent made, at start; needs plugins whose CHECK "
      "can be trusted"},

@@ -54,6 +54,7 @@ struct config {
     char *netns_dir;
     char *pod_cidr;
     char *pod_cidr6;
+    bool vhost_net;
     bool cni_check;
     bool cni_garbage_collect;
     char *bridge;

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CMDLINE_MAX 8192 /* above every guest kind's own limit, which then says what it is */
 #define MIB (1024 * 1024)
@@ -261,6 +262,8 @@ static int describe(struct machine *m, const struct pod *pod, const struct guest
                 .cpus = guest_cpus(agent, &c->resources),
                 .mac = m->net_up ? m->net.mac : NULL,
                 .mtu = m->net.mtu,
+                .vhost = m->net_up && agent->config.vhost_net &&
+                         access(NETWORK_VHOST_DEVICE, R_OK | W_OK) == 0,
                 .disk = m->image->disk,
                 .disk_readonly = m->image->disk_readonly,
                 .debug_exit = guest->debug_exit,

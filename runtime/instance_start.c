@@ -200,6 +200,8 @@ static int shim_argv(const struct instances *all, const struct instance_spec *sp
         (void)vmm_argv_add(argv, "--netns=%s", spec->netns);
     if (spec->netns && spec->machine.mac)
         (void)vmm_argv_add(argv, "--tap=%s", NETWORK_TAP_NAME);
+    if (spec->machine.mac && spec->machine.vhost)
+        (void)vmm_argv_add(argv, "--vhost=%s", NETWORK_VHOST_DEVICE);
     if (uid != 0) {
         (void)vmm_argv_add(argv, "--uid=%" PRIu32, uid);
         (void)vmm_argv_add(argv, "--gid=%" PRIu32, instance_group(all, uid));

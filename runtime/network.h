@@ -11,6 +11,7 @@ struct err;
 struct uv_loop_s;
 
 #define NETWORK_TAP_NAME "tap0" /* inside the Pod's netns */
+#define NETWORK_VHOST_DEVICE "/dev/vhost-net"
 
 struct network_config {
     const char *conf_dir; /* /etc/cni/net.d: first *.conflist or *.conf by name wins */

@@ -63,7 +63,10 @@ static void add_board(struct vmm_argv *argv, enum vmm_board board, bool kvm)
     }
 }
 
-static void add_net(struct vmm_argv *argv, const struct vmm_machine *machine)
+/* One queue: a second one costs memory and wakes another thread, for guests of one CPU mostly.
+ * vhost only with KVM, whose eventfds carry its notifications; under TCG it would be slower than
+ * without. */
+static void add_net(struct vmm_argv *argv, const struct vmm_machine *machine, bool kvm)
 {
     bool mmio = is_microvm(machine->board);
     char mtu[32] = "";
@@ -71,7 +74,10 @@ static void add_net(struct vmm_argv *argv, const struct vmm_machine *machine)
     if (machine->mtu != 0 && machine->mtu != 1500)
         str_fmt(mtu, sizeof(mtu), ",host_mtu=%" PRIu32, machine->mtu);
     (void)vmm_argv_add(argv, "-netdev");
-    (void)vmm_argv_add(argv, "tap,id=n0,fd=%d", VMM_FD_TAP);
+    if (kvm && machine->vhost)
+        (void)vmm_argv_add(argv, "tap,id=n0,fd=%d,vhost=on,vhostfd=%d", VMM_FD_TAP, VMM_FD_VHOST);
+    else
+        (void)vmm_argv_add(argv, "tap,id=n0,fd=%d", VMM_FD_TAP);
     (void)vmm_argv_add(argv, "-device");
     (void)vmm_argv_add(argv, "%s,netdev=n0,mac=%s%s%s",
                        mmio ? "virtio-net-device" : "virtio-net-pci", machine->mac, mtu,
@@ -189,7 +195,7 @@ static int qemu_describe(const struct vmm_config *config, const struct vmm_machi
             (void)vmm_argv_add(ret, "isa-debug-exit,iobase=0x501,iosize=2");
     }
     if (machine->mac)
-        add_net(ret, machine);
+        add_net(ret, machine, kvm);
     if (machine->disk)
         add_disk(ret, machine);
     add_shares(ret, machine);

@@ -26,7 +26,8 @@ enum vmm_board {
 enum vmm_fd {
     VMM_FD_TAP = 3,     /* the Pod's tap, opened in its netns */
     VMM_FD_CONTROL = 4, /* a listening unix socket for the VMM's control protocol */
-    VMM_FD_NEXT = 5,
+    VMM_FD_VHOST = 5,   /* /dev/vhost-net, of a machine with vhost */
+    VMM_FD_NEXT = 6,
 };
 /* Console: the VMM's standard input and output. Its own complaints: standard error. */
 
@@ -58,6 +59,7 @@ struct vmm_machine {
     uint32_t cpus;
     const char *mac; /* NULL: no network device, and no VMM_FD_TAP */
     uint32_t mtu;
+    bool vhost;         /* the kernel moves the frames (vhost-net): VMM_FD_VHOST is there */
     const char *disk;   /* raw image, the same for all machines of an image; NULL: none. What the
                          * guest writes is its own, and gone when it ends */
     bool disk_readonly; /* the guest is told that it cannot write */

@@ -60,6 +60,7 @@ enum option_id {
     OPT_LOG,
     OPT_NETNS,
     OPT_TAP,
+    OPT_VHOST,
     OPT_OOM,
     OPT_VMM_CG,
     OPT_SHIM_CG,
@@ -76,6 +77,7 @@ static const struct option long_options[] = {
     {"log", required_argument, NULL, OPT_LOG},
     {"netns", required_argument, NULL, OPT_NETNS},
     {"tap", required_argument, NULL, OPT_TAP},
+    {"vhost", required_argument, NULL, OPT_VHOST},
     {"oom-file", required_argument, NULL, OPT_OOM},
     {"vmm-cgroup", required_argument, NULL, OPT_VMM_CG},
     {"shim-cgroup", required_argument, NULL, OPT_SHIM_CG},
@@ -138,6 +140,9 @@ static int take_option(struct options *options, int option, const char *value)
         return 0;
     case OPT_TAP:
         options->tap = value;
+        return 0;
+    case OPT_VHOST:
+        options->vhost = value;
         return 0;
     case OPT_OOM:
         options->oom_file = value;

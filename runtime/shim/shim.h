@@ -29,6 +29,7 @@ struct options {
     const char *log;                           /* NULL: the console is read and dropped */
     const char *netns;                         /* NULL: stay */
     const char *tap;                           /* name of the tap in there; NULL: none */
+    const char *vhost;                         /* path of vhost-net; NULL: none */
     const char *oom_file;                      /* memory.events or memory.oom_control; NULL: none */
     const char *vmm_cgroups[SHIM_CGROUPS_MAX]; /* cgroup.procs files */
     size_t vmm_cgroups_len;

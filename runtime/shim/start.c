@@ -263,6 +263,11 @@ static int prepare(struct machine *machine, const struct options *options, struc
             return machine->tap;
         child->fds[VMM_FD_TAP] = machine->tap;
     }
+    if (options->vhost) {
+        child->fds[VMM_FD_VHOST] = open(options->vhost, O_RDWR | O_CLOEXEC);
+        if (child->fds[VMM_FD_VHOST] < 0)
+            return failure_set(failure, -errno, "cannot open %s", options->vhost);
+    }
     r = make_pipe(&machine->console_in, &child->fds[STDIN_FILENO], true);
     if (r == 0)
         r = make_pipe(&machine->console_out, &child->fds[STDOUT_FILENO], false);
@@ -273,7 +278,7 @@ static int prepare(struct machine *machine, const struct options *options, struc
 
 int machine_start(struct machine *machine, const struct options *options, struct failure *failure)
 {
-    struct child child = {.fds = {-1, -1, -1, -1, -1}, .report = -1};
+    struct child child = {.fds = {-1, -1, -1, -1, -1, -1}, .report = -1};
     int report[2] = {-1, -1};
     int r = prepare(machine, options, &child, failure);
 

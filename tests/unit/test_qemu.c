@@ -61,6 +61,23 @@ static const struct {
           " -chardev stdio,id=con,signal=off -serial chardev:con"
           " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
           " -kernel /k -append console=ttyS0"},
+    {{QEMU, ACCEL_KVM, false, 0},
+     {.kernel = "/k",
+      .cmdline = "",
+      .board = BOARD_MICROVM_ACPI,
+      .memory_mib = 128,
+      .cpus = 1,
+      .mac = "02:00:00:00:00:01",
+      .vhost = true,
+      .name = "n"},
+     QEMU " -name n -nodefaults -no-user-config -display none -no-reboot"
+          " -M microvm,rtc=on -accel kvm -cpu host,-arch-capabilities"
+          " -global virtio-mmio.force-legacy=false -m 128 -smp 1"
+          " -chardev stdio,id=con,signal=off -serial chardev:con"
+          " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
+          " -netdev tap,id=n0,fd=3,vhost=on,vhostfd=5"
+          " -device virtio-net-device,netdev=n0,mac=02:00:00:00:00:01"
+          " -kernel /k -append "},
     {{QEMU, ACCEL_TCG, false, 0},
      {.kernel = "/k",
       .cmdline = "",
