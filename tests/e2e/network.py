@@ -84,9 +84,9 @@ def service_body(name, selector=None, port=80, target=8080, **spec):
 
 
 def restart_proxy(cluster):
-    """Returns once the rules of the Services that exist are there. The other mode's are gone before:
-    they would answer for the new ones, until kube-proxy takes them away; and a guest's SYN that finds
-    no rule then is tracked as it is, so that all its repetitions find none either."""
+    """Returns once the rules of the Services that exist are there. The other mode's are gone
+    before: they would answer for the new ones, until kube-proxy takes them away; and a guest's SYN
+    that finds no rule then is tracked as it is, so that all its repetitions find none either."""
     cluster.command("stop", "kube-proxy")
     cluster.run(["kube-proxy", "--cleanup"], NODE)
     cluster.command("start", "kube-proxy")

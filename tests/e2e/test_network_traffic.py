@@ -45,7 +45,7 @@ def test_large_transfers_both_ways(cluster, pair):
 
 def test_large_transfers_of_a_linux_guest(cluster, pair):
     """It offloads checksums and segmentation to its virtio-net: what the host does is whole."""
-    space, pod, size = pair["space"], pair["l"], 16 * MEGABYTE
+    space, pod, size = pair["space"], pair["l"], 6 * MEGABYTE
     script = f"head -c {size} /dev/urandom > /tmp/x; sha256sum < /tmp/x"
     sent = shell(space, pod, script, seconds=300).split()[0]
     with listening(cluster, "take", 9100) as answer:
@@ -163,6 +163,12 @@ def test_bandwidth_annotations(cluster, pair):
     space.http(space.ready("slow"))
     disciplines = cluster.run(["tc", "qdisc", "show"], "node").stdout
     assert "tbf" in disciplines and "rate 20Mbit" in disciplines and "rate 10Mbit" in disciplines
+    slow = space.get("slow")
+    assert traffic(cluster, "sink", ip(slow), MEGABYTE)["same"]
+    assert traffic(cluster, "source", ip(slow), MEGABYTE)["same"]
+    disciplines = json.loads(cluster.run(["tc", "-s", "-j", "qdisc", "show"], "node").stdout)
+    through = [q["bytes"] for q in disciplines if q["kind"] == "tbf"]
+    assert len(through) == 2 and min(through) > MEGABYTE, through  # both ways, all of it
     assert "unreasonably small (< 1kbit)" in space.wait_event("wrong", "FailedCreatePodSandBox")
 
 
