@@ -5,9 +5,9 @@
   bench.py --readme     write the table of build/bench.json between the README's bench markers
 
 Rows and targets: 1 latency, 2 burst, 3 real guests, 5 memory, 6 shim, 7 CPU, 8 idle, 9 API calls,
-10 logs, 11 metrics, 12 start, 13 kill -9, 15 a Service at zero, 16 the path after its wake. The null
-kubelet is a client that answers each Pod at once: the API server's own floor. Rows that are not
-measured keep their last values in build/bench.json.
+10 logs, 11 metrics, 12 start, 13 kill -9, 15 a Service at zero, 16 the path after its wake,
+18 a guest's network. The null kubelet is a client that answers each Pod at once: the API server's
+own floor. Rows that are not measured keep their last values in build/bench.json.
 """
 import argparse
 import json
@@ -24,7 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 JSON = os.path.join(ROOT, "build", "bench.json")
 README = os.path.join(ROOT, "README.md")
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
-ROWS = (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16)
+ROWS = (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 18)
 
 
 class Report:
@@ -106,6 +106,7 @@ def measure(wanted):
     from guests import run_guests
     from zero import run_zero
     from logs import run_logs
+    from net import run_net
     report, rig, begin = Report(), None, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="unikubelet-bench-") as directory:
         try:
@@ -114,6 +115,7 @@ def measure(wanted):
             run_logs(rig, report, wanted)
             run_guests(rig, report, wanted)
             run_zero(rig, report, wanted)
+            run_net(rig, report, wanted)
         except BaseException:
             if rig and rig.agent and os.path.exists(rig.agent.log_path):
                 print(f"--- the agent's log ends:\n{rig.agent.log(40)}", file=sys.stderr)
