@@ -67,17 +67,26 @@ class Web:
         # kube-proxy takes it up in its own time: from then on a connect is accepted.
         self.settle()
 
+    def rules(self):
+        return self.cluster.run(["iptables-save", "-t", "nat"], "node").stdout
+
+    def known(self):
+        """Until kube-proxy's rules know the Service. A connection that begins before them leaves
+        the node as it is, and conntrack keeps it so: its SYNs are lost however often they are
+        said again."""
+        until(self.rules, lambda rules: f"-d {self.ip}/32 -p tcp" in rules)
+
     def settle(self):
         """Until kube-proxy's rules name the activator: seen in the rules, not by connecting."""
         port = self.slice()["ports"][0]["port"]
-        until(lambda: self.cluster.run(["iptables-save", "-t", "nat"], "node").stdout,
-              lambda rules: f":{port}" in rules)
+        until(self.rules, lambda rules: f":{port}" in rules)
 
     def get(self, *flags, seconds=60):
         return self.cluster.http(f"http://{self.ip}/who", *flags, seconds=seconds)
 
     def warm(self):
         """The guest's server is up: Ready says that its machine runs."""
+        self.known()
         assert self.get("--retry", "30", "--retry-all-errors")
 
     def many(self, count, seconds=120):

@@ -4,12 +4,16 @@
  * One answer a connection. */
 #include "guest.h"
 
+#include "lwip/mem.h"
+#include "lwip/memp.h"
+#include "lwip/priv/tcp_priv.h"
 #include "lwip/tcp.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define ANSWER_MAX 8192
+#define HEAD_MAX 128
 
 enum after { AFTER_NOTHING, AFTER_EXIT, AFTER_CRASH, AFTER_HANG };
 
@@ -164,30 +168,49 @@ static void act(enum after after, int code)
     }
 }
 
-static void write_head(struct tcp_pcb *pcb, unsigned status, size_t len)
+/* Returns its length. */
+static size_t make_head(char *head, unsigned status, size_t len)
 {
-    char line[] = "HTTP/1.1 000 X\r\n";
-    static const char head[] = "Content-Type: text/plain\r\n"
-                               "Connection: close\r\nContent-Length: ";
+    static const char begin[] = "HTTP/1.1 000 X\r\nContent-Type: text/plain\r\n"
+                                "Connection: close\r\nContent-Length: ";
     char digits[12];
     size_t at = sizeof(digits);
     do {
         digits[--at] = (char)('0' + len % 10);
         len /= 10;
     } while (len);
-    line[9] = (char)('0' + status / 100 % 10);
-    line[10] = (char)('0' + status / 10 % 10);
-    line[11] = (char)('0' + status % 10);
-    tcp_write(pcb, line, sizeof(line) - 1, TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE);
-    tcp_write(pcb, head, sizeof(head) - 1, TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE);
-    tcp_write(pcb, digits + at, (u16_t)(sizeof(digits) - at),
-              TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE);
-    tcp_write(pcb, "\r\n\r\n", 4, TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE);
+    memcpy(head, begin, sizeof(begin) - 1);
+    head[9] = (char)('0' + status / 100 % 10);
+    head[10] = (char)('0' + status / 10 % 10);
+    head[11] = (char)('0' + status % 10);
+    size_t used = sizeof(begin) - 1;
+    memcpy(head + used, digits + at, sizeof(digits) - at);
+    used += sizeof(digits) - at;
+    memcpy(head + used, "\r\n\r\n", 4);
+    return used + 4;
+}
+
+/* Whether lwIP could take the longest answer now: hundreds of clients at once use its memory up
+ * until they acknowledge, and an answer that it does not take would be lost. */
+static bool room_for_answer(void)
+{
+    enum { SEGMENTS = (HEAD_MAX + ANSWER_MAX) / TCP_MSS + 3 }; /* the last: FIN */
+    void *segments[SEGMENTS];
+    size_t got = 0;
+    void *room = mem_malloc((mem_size_t)(SEGMENTS * (TCP_MSS + 128)));
+    while (room && got < SEGMENTS && (segments[got] = memp_malloc(MEMP_TCP_SEG)))
+        got++;
+    bool all = got == SEGMENTS;
+    while (got)
+        memp_free(MEMP_TCP_SEG, segments[--got]);
+    mem_free(room);
+    return all;
 }
 
 static err_t on_receive(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 {
     char request[256];
+    char head[HEAD_MAX];
     int code = 0;
     unsigned status;
     (void)arg;
@@ -198,6 +221,8 @@ static err_t on_receive(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t er
         tcp_recv(pcb, NULL);
         return tcp_close(pcb);
     }
+    if (!room_for_answer())
+        return ERR_MEM; /* lwIP keeps the request and offers it again */
     size_t len = pbuf_copy_partial(p, request, sizeof(request) - 1, 0);
     request[len] = '\0';
     tcp_recved(pcb, p->tot_len);
@@ -206,7 +231,8 @@ static err_t on_receive(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t er
     while (*path && *path != ' ')
         path++;
     enum after after = respond(*path ? path + 1 : "/", &code, &status);
-    write_head(pcb, status, answer.len);
+    tcp_write(pcb, head, (u16_t)make_head(head, status, answer.len),
+              TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE);
     tcp_write(pcb, answer.text, (u16_t)answer.len, TCP_WRITE_FLAG_COPY);
     tcp_output(pcb);
     tcp_close(pcb);

@@ -11,9 +11,9 @@
 #define IP_REASSEMBLY 0
 #define IP_FRAG 0
 #define MEM_ALIGNMENT 4
-#define MEM_SIZE (256 * 1024)
+#define MEM_SIZE (1024 * 1024) /* each answer takes 1.6 kB until it is acknowledged */
 #define MEMP_NUM_TCP_PCB 256
-#define MEMP_NUM_TCP_SEG 512
+#define MEMP_NUM_TCP_SEG 1024
 #define PBUF_POOL_SIZE 64
 #define TCP_MSS 1460
 #define TCP_WND (8 * TCP_MSS)
