@@ -31,6 +31,13 @@ static bool wants_zero(const struct scale_spec *spec, const struct scale_observe
     return o->traffic_known && !in_use(o) && !young(spec, o, now_ms) && idle(spec, o, now_ms);
 }
 
+bool scale_endpoint_counts(const struct scale_endpoint *endpoint, int64_t replicas,
+                           uint64_t zero_ms, uint64_t now_ms)
+{
+    bool leaving = endpoint->leaving && zero_ms && now_ms < zero_ms + SCALE_LEAVING_MS;
+    return endpoint->ready && !endpoint->terminating && !leaving && replicas != 0;
+}
+
 void scale_decide(const struct scale_spec *spec, const struct scale_observed *o, uint64_t now_ms,
                   struct scale_decision *ret)
 {
@@ -68,6 +75,17 @@ bool scale_active(const struct scale_spec *spec, const struct scale_observed *o,
         return false;
     *ret_active = in_use(o) || !idle(spec, o, now_ms);
     return true;
+}
+
+uint64_t scale_open(const struct scale_observed *o)
+{
+    uint64_t ours = (uint64_t)o->held + o->relayed;
+    return o->open > ours ? o->open : ours;
+}
+
+bool scale_quiet_at_zero(const struct scale_observed *o)
+{
+    return o->replicas == 0 && o->ready == 0 && o->held == 0 && o->relayed == 0;
 }
 
 static const struct scale_sample *at(const struct scale_series *series, size_t index)

@@ -11,6 +11,15 @@
  * too: kube-proxies take it up within a second. */
 #define SCALE_SETTLE_MS 2000u
 
+/* After a workload went to zero its Pods are told as ready until the controllers have ended them;
+ * what connects to one then is lost with it. Ended within a second where they are not overloaded; a
+ * Pod that outlives this time stays, for the workload was woken before anybody looked. */
+#define SCALE_LEAVING_MS 3000u
+
+/* Where the Service's owner says nothing: an autoscaler looks every 15 s, so it does not see what
+ * came up and was idle again between two looks, and would put a workload to zero that just woke. */
+#define SCALE_MIN_UP_MS_DEFAULT 30000u
+
 /* What the Service's owner asks for. */
 struct scale_spec {
     bool activate;      /* hold connections while nothing is ready */
@@ -45,6 +54,15 @@ struct scale_decision {
     bool zero;    /* replicas to 0 */
 };
 
+struct scale_endpoint {
+    bool ready, terminating;
+    bool leaving; /* was there when the workload last went to zero */
+};
+
+/* Whether connections may go there. zero_ms: when the workload last went to zero; 0: never. */
+bool scale_endpoint_counts(const struct scale_endpoint *endpoint, int64_t replicas,
+                           uint64_t zero_ms, uint64_t now_ms);
+
 void scale_decide(const struct scale_spec *spec, const struct scale_observed *observed,
                   uint64_t now_ms, struct scale_decision *ret);
 
@@ -52,6 +70,12 @@ void scale_decide(const struct scale_spec *spec, const struct scale_observed *ob
  * there is to know is missing. */
 bool scale_active(const struct scale_spec *spec, const struct scale_observed *observed,
                   uint64_t now_ms, bool *ret_active);
+
+/* Connections that are open or about to be, for who scales by their number: held ones, and carried
+ * ones that no agent has counted yet, are none the less there. */
+uint64_t scale_open(const struct scale_observed *observed);
+/* Whether a workload at zero is known to have no new connections: not while somebody waits. */
+bool scale_quiet_at_zero(const struct scale_observed *observed);
 
 #define SCALE_SAMPLES_MAX 32
 

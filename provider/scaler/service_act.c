@@ -38,9 +38,23 @@ static void tell(struct service *service, bool warning, const char *reason, cons
 
 /* ---- what is known ---- */
 
-static bool counts(const struct endpoint *endpoint)
+static bool counts(const struct service *service, const struct endpoint *endpoint)
 {
-    return endpoint->ready && !endpoint->terminating;
+    return scale_endpoint_counts(&endpoint->is, service->replicas, service->zero_ms,
+                                 clock_mono_ms());
+}
+
+bool service_leaving(const struct service *service, const char *uid)
+{
+    const struct slice *slice;
+    for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
+        for (size_t i = 0; i < slice->endpoints_len; i++) {
+            const struct endpoint *e = &slice->endpoints[i];
+            if (str_eq(e->uid, uid) && e->is.ready && !counts(service, e))
+                return true;
+        }
+    }
+    return false;
 }
 
 /* Adds what the agents know of the ready endpoints. */
@@ -55,9 +69,10 @@ static void observe_traffic(const struct service *service, struct scale_observed
     for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
         for (size_t i = 0; i < slice->endpoints_len; i++) {
             const struct endpoint *e = &slice->endpoints[i];
-            o->ready += counts(e);
-            o->starting += !e->ready && !e->terminating;
-            if (!counts(e))
+            bool good = counts(service, e);
+            o->ready += good;
+            o->starting += !e->is.ready && !e->is.terminating;
+            if (!good)
                 continue;
             const struct scale_series *series = nodes_pod(scaler->nodes, e->uid);
             struct scale_sample last;
@@ -122,7 +137,7 @@ static bool rate_of(const struct service *service, uint64_t *ret_milli)
         for (size_t i = 0; i < slice->endpoints_len; i++) {
             const struct endpoint *e = &slice->endpoints[i];
             uint64_t milli = 0;
-            if (!counts(e))
+            if (!counts(service, e))
                 continue;
             const struct scale_series *series = nodes_pod(service->services->scaler->nodes, e->uid);
             if (!series ||
@@ -148,13 +163,13 @@ bool service_metric(const struct service *service, enum metric metric, uint64_t 
     bool counted = asleep || (o.ready > 0 && o.traffic_known);
     switch (metric) {
     case METRIC_CONNECTIONS_PER_SECOND:
-        if (asleep && o.ready == 0) {
+        if (asleep) {
             *ret_milli = 0;
-            return true;
+            return scale_quiet_at_zero(&o);
         }
         return o.ready > 0 && o.traffic_known && rate_of(service, ret_milli);
     case METRIC_OPEN_CONNECTIONS:
-        *ret_milli = o.open * 1000;
+        *ret_milli = scale_open(&o) * 1000;
         return counted;
     case METRIC_PENDING_CONNECTIONS:
         *ret_milli = (uint64_t)o.held * 1000;
@@ -368,14 +383,15 @@ static bool nth_target(const struct service *service, size_t port, size_t index,
     for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
         uint16_t number = slice_port(slice, service->ports[port].name);
         for (size_t i = 0; i < slice->endpoints_len && number; i++) {
-            if (!counts(&slice->endpoints[i]) || index--)
+            if (!counts(service, &slice->endpoints[i]) || index--)
                 continue;
             ret->sin_port = htons(number);
             return inet_pton(AF_INET, slice->endpoints[i].ip, &ret->sin_addr) == 1;
         }
     }
     for (early = SLIST_FIRST(&service->early); early; early = SLIST_NEXT(early, link)) {
-        if (!early->ports[port] || index--)
+        if (!early->ports[port] || service->replicas == 0 || service_leaving(service, early->uid) ||
+            index--)
             continue;
         ret->sin_port = htons(early->ports[port]);
         return inet_pton(AF_INET, early->ip, &ret->sin_addr) == 1;

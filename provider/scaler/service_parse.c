@@ -123,7 +123,7 @@ static void parse_ports(struct service *service, const struct json *ports)
 }
 
 static uint64_t seconds_of(struct service *service, const struct json *annotations,
-                           const char *name)
+                           const char *name, uint64_t default_ms)
 {
     char key[64];
     char text[SERVICE_TEXT_MAX];
@@ -131,7 +131,7 @@ static uint64_t seconds_of(struct service *service, const struct json *annotatio
     str_fmt(key, sizeof(key), PREFIX "%s", name);
     const char *value = json_get_string(annotations, key);
     if (!value)
-        return 0;
+        return default_ms;
     if (str_to_u64(value, &seconds) == 0 && seconds <= SECONDS_MAX)
         return seconds * 1000;
     str_fmt(text, sizeof(text), "annotation %s must be a number of seconds up to %d, not \"%.40s\"",
@@ -167,9 +167,10 @@ static void parse_target(struct service *service, const char *target)
 static void parse_annotations(struct service *service, const struct json *annotations)
 {
     parse_target(service, json_get_string(annotations, PREFIX "scale-target"));
-    service->spec.idle_ms = seconds_of(service, annotations, "idle-seconds");
-    service->spec.min_up_ms = seconds_of(service, annotations, "min-up-seconds");
-    service->hold.hold_ms = seconds_of(service, annotations, "hold-seconds");
+    service->spec.idle_ms = seconds_of(service, annotations, "idle-seconds", 0);
+    service->spec.min_up_ms =
+        seconds_of(service, annotations, "min-up-seconds", SCALE_MIN_UP_MS_DEFAULT);
+    service->hold.hold_ms = seconds_of(service, annotations, "hold-seconds", 0);
     const char *failure = json_get_string(annotations, PREFIX "on-failure");
     service->hold.http = str_eq(failure, "http-503");
     if (failure && !service->hold.http && !str_eq(failure, "reset"))
@@ -217,21 +218,32 @@ static void parse_endpoint(struct endpoint *endpoint, const struct json *e)
     const struct json *conditions = json_get(e, "conditions");
     const char *ip = json_string(json_first(json_get(e, "addresses")));
     const char *uid = json_string(json_path(e, "targetRef.uid"));
-    *endpoint = (struct endpoint){.ready = true}; /* unset means ready */
+    *endpoint = (struct endpoint){.is.ready = true}; /* unset means ready */
     str_copy(endpoint->ip, sizeof(endpoint->ip), ip ? ip : "");
     str_copy(endpoint->uid, sizeof(endpoint->uid), uid ? uid : "");
-    (void)json_get_bool(conditions, "ready", &endpoint->ready);
-    (void)json_get_bool(conditions, "terminating", &endpoint->terminating);
+    (void)json_get_bool(conditions, "ready", &endpoint->is.ready);
+    (void)json_get_bool(conditions, "terminating", &endpoint->is.terminating);
+}
+
+/* What is not in the object: whether the Pod was there when the workload went to zero. */
+static void keep_leaving(struct slice *slice, const struct endpoint *old, size_t old_len)
+{
+    for (size_t i = 0; i < old_len; i++) {
+        for (size_t j = 0; old[i].is.leaving && j < slice->endpoints_len; j++) {
+            struct endpoint *e = &slice->endpoints[j];
+            e->is.leaving = e->is.leaving || str_eq(e->uid, old[i].uid);
+        }
+    }
 }
 
 bool slice_parse(struct slice *slice, const struct json *object)
 {
+    struct endpoint *old = slice->endpoints;
+    size_t old_len = slice->endpoints_len;
     const struct json *endpoints = json_get(object, "endpoints");
     size_t len = json_len(endpoints);
     if (!str_eq(json_get_string(object, "addressType"), "IPv4"))
         return false;
-    free(slice->endpoints);
-    slice->endpoints = NULL;
     slice->endpoints_len = slice->ports_len = 0;
     if (len > SERVICE_ENDPOINTS_MAX)
         len = SERVICE_ENDPOINTS_MAX;
@@ -239,6 +251,8 @@ bool slice_parse(struct slice *slice, const struct json *object)
     for (const struct json *e = json_first(endpoints); e && slice->endpoints_len < len;
          e = json_next(e))
         parse_endpoint(&slice->endpoints[slice->endpoints_len++], e);
+    keep_leaving(slice, old, old_len);
+    free(old);
     for (const struct json *p = json_first(json_get(object, "ports")); p; p = json_next(p)) {
         const char *name = json_get_string(p, "name");
         int64_t number = 0;

@@ -35,7 +35,7 @@ struct service_port {
 struct endpoint {
     char ip[46];
     char uid[64]; /* of the Pod; "" none */
-    bool ready, terminating;
+    struct scale_endpoint is;
 };
 
 struct slice_port {
@@ -88,7 +88,7 @@ struct service {
     bool workload_synced, workload_listed;
     int64_t replicas;
     char version[64]; /* its resourceVersion */
-    uint64_t up_ms, ready_ms;
+    uint64_t up_ms, ready_ms, zero_ms;
 
     /* Our slice as the API server has it, and as it should be. */
     bool slice_exists, slice_listed;
@@ -136,6 +136,7 @@ const char *kind_of_resource(const char *resource);
 void service_observe(const struct service *service, struct scale_observed *ret);
 void service_step(struct service *service);
 void service_act_stop(struct service *service);
+bool service_leaving(const struct service *service, const char *uid);
 bool service_target(void *userdata, size_t port, struct sockaddr_in *ret);
 const struct holder_ops *service_holder_ops(void);
 

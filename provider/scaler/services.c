@@ -119,6 +119,18 @@ static void on_workload_relist(void *userdata)
     ((struct service *)userdata)->workload_listed = false;
 }
 
+/* Its Pods end now, whatever their endpoints say until the controllers have looked. */
+static void went_to_zero(struct service *service)
+{
+    struct slice *slice;
+    service->zero_ms = clock_mono_ms();
+    wake_end(service); /* what it knows as ready leaves too */
+    for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
+        for (size_t i = 0; i < slice->endpoints_len; i++)
+            slice->endpoints[i].is.leaving = true;
+    }
+}
+
 static void on_workload(void *userdata, enum watch_event event, const struct json *object)
 {
     struct service *service = userdata;
@@ -129,6 +141,8 @@ static void on_workload(void *userdata, enum watch_event event, const struct jso
         replicas = SCALE_REPLICAS_UNKNOWN;
     if (replicas > 0 && service->replicas <= 0)
         service->up_ms = clock_mono_ms();
+    if (replicas == 0 && service->replicas != 0)
+        went_to_zero(service);
     service->workload_listed = event != WATCH_DELETED;
     service->replicas = replicas;
     str_copy(service->version, sizeof(service->version), version ? version : "");

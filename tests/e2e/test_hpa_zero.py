@@ -2,12 +2,14 @@
 without, while agent, scaler and API server are killed in the middle."""
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 
 import pytest
 
+from harness import NODE_IP
 from pods import deployment_body, pod_body
 from kube import NotFound
 from scaler import Scaler, available, until, value
@@ -34,7 +36,10 @@ class Web:
     def __init__(self, space, replicas=1, **annotations):
         self.space, self.kube, self.ns = space, space.kube, space.ns
         self.cluster = space.cluster
-        template = pod_body("web", space.guests["hello"])
+        # As for any Service: a Pod that ends serves on until kube-proxies have heard of it.
+        template = pod_body("web", space.guests["hello"],
+                            container={"lifecycle": {"preStop": {"sleep": {"seconds": 3}}}})
+        annotations = {"min_up_seconds": 0, **annotations}
         space.create_body(deployment_body("web", replicas, template))
         notes = {f"unikubelet.dev/{k.replace('_', '-')}": str(v) for k, v in annotations.items()}
         body = space.create_body({
@@ -64,7 +69,6 @@ class Web:
         self.wait_replicas(lambda n: n == 0, seconds)
         self.space.wait_pods(0, seconds=seconds)
         self.wait_slice(True)
-        # kube-proxy takes it up in its own time: from then on a connect is accepted.
         self.settle()
 
     def rules(self):
@@ -77,9 +81,14 @@ class Web:
         until(self.rules, lambda rules: f"-d {self.ip}/32 -p tcp" in rules)
 
     def settle(self):
-        """Until kube-proxy's rules name the activator: seen in the rules, not by connecting."""
+        """Until kube-proxy's rules name the activator alone: seen in the rules, not by
+        connecting. It takes things up in its own time, and a Pod that is gone is in its rules
+        for a second more."""
         port = self.slice()["ports"][0]["port"]
-        until(self.rules, lambda rules: f":{port}" in rules)
+        until(self.rules, lambda rules: self.targets(rules) == {f"{NODE_IP}:{port}"})
+
+    def targets(self, rules):
+        return set(re.findall(f'"{self.ns}/web -> ([0-9.:]+)"', rules))
 
     def get(self, *flags, seconds=60):
         return self.cluster.http(f"http://{self.ip}/who", *flags, seconds=seconds)

@@ -142,6 +142,63 @@ static void test_active(void **state)
     }
 }
 
+static void test_endpoint_counts(void **state)
+{
+    static const struct {
+        const char *what;
+        struct scale_endpoint endpoint;
+        int64_t replicas;
+        uint64_t zero_ms;
+        bool wanted;
+    } rows[] = {
+        {"ready", {.ready = true}, 1, 0, true},
+        {"not ready", {.ready = false}, 1, 0, false},
+        {"ends", {.ready = true, .terminating = true}, 1, 0, false},
+        {"ready, but its workload is at zero", {.ready = true}, 0, NOW - 10, false},
+        {"the workload is not seen yet", {.ready = true}, SCALE_REPLICAS_UNKNOWN, 0, true},
+        {"woken, and the old Pod is still told as ready",
+         {.ready = true, .leaving = true},
+         1,
+         NOW - SCALE_LEAVING_MS + 1,
+         false},
+        {"a new Pod of the same moment", {.ready = true}, 1, NOW - 10, true},
+        {"woken before anybody ended it",
+         {.ready = true, .leaving = true},
+         1,
+         NOW - SCALE_LEAVING_MS,
+         true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        bool got = scale_endpoint_counts(&rows[i].endpoint, rows[i].replicas, rows[i].zero_ms, NOW);
+        if (got != rows[i].wanted)
+            fail_msg("%s: %d", rows[i].what, got);
+    }
+}
+
+/* What an autoscaler that knows only one of the metrics must not read as "nobody is there". */
+static void test_what_waits_is_there(void **state)
+{
+    static const struct {
+        const char *what;
+        struct scale_observed o;
+        uint64_t open;
+        bool quiet;
+    } rows[] = {
+        {"at zero", {.replicas = 0}, 0, true},
+        {"at zero, held", {.replicas = 0, .held = 3}, 3, false},
+        {"at zero, carried to a Pod that ends", {.replicas = 0, .relayed = 1}, 1, false},
+        {"carried, before the next count", {.replicas = 1, .ready = 1, .relayed = 5}, 5, false},
+        {"carried and counted", {.replicas = 1, .ready = 1, .relayed = 5, .open = 7}, 7, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (scale_open(&rows[i].o) != rows[i].open ||
+            scale_quiet_at_zero(&rows[i].o) != rows[i].quiet)
+            fail_msg("%s", rows[i].what);
+    }
+}
+
 static void test_rate(void **state)
 {
     struct scale_series s = {0};
@@ -287,6 +344,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decide),
         cmocka_unit_test(test_active),
+        cmocka_unit_test(test_endpoint_counts),
+        cmocka_unit_test(test_what_waits_is_there),
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_simulation),
     };
