@@ -55,10 +55,7 @@ if ! wait "$cluster_build"; then
     echo "the control plane or a tool beside it cannot be built: end-to-end tests cannot run"
     failed=$((failed + 1))
 else
-    # Two files need the machine for themselves and are not steady yet; they run by hand.
-    echo "=== not in this run: make e2e K=hpa_zero, make e2e K=helm_node"
-    part "end-to-end" sh -c 'cd tests/e2e && python3 -m pytest -q -p no:cacheprovider --durations=10 \
-        --ignore=test_hpa_zero.py --ignore=test_helm_node.py'
+    part "end-to-end" sh -c 'cd tests/e2e && python3 -m pytest -q -p no:cacheprovider --durations=10'
 fi
 echo "=== done in $((SECONDS - start)) s"
 echo "$passed passed, $failed failed"
