@@ -67,6 +67,18 @@ static void default_path(char **path, const char *name)
     *path = beside_program(name);
 }
 
+/* This program, to be run again. Where the loader was named to run it (runtime/host/run.c), the
+ * process is the loader's, and the program's own name lies beside it. */
+static char *own_program(void)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    const char *slash = n > 0 ? memrchr(self, '/', (size_t)n) : NULL;
+    bool loader = slash && (size_t)(self + n - slash) == strlen("/ld.so") &&
+                  memcmp(slash, "/ld.so", strlen("/ld.so")) == 0;
+    return loader ? beside_program("unikubelet") : xstrdup("/proc/self/exe");
+}
+
 /* "first-last": a user for each machine. */
 static int find_range(const char *text, struct instance_config *ret, struct err *err)
 {
@@ -222,6 +234,7 @@ int startup_images(struct agent *agent, struct err *err)
 {
     struct config *config = &agent->config;
     char *dir = xasprintf("%s/images", config->state_dir);
+    char *worker = own_program();
     struct image_store_config images = {
         .dir = dir,
         .layouts = (const char *const *)config->image_layouts.items,
@@ -230,10 +243,11 @@ int startup_images(struct agent *agent, struct err *err)
         .insecure_registries = (const char *const *)config->insecure_registries.items,
         .insecure_registries_len = config->insecure_registries.len,
         .registry_ca_file = str_empty(config->registry_ca_file) ? NULL : config->registry_ca_file,
-        .worker = "/proc/self/exe",
+        .worker = worker,
         .platform_kernel = str_empty(config->platform_kernel) ? NULL : config->platform_kernel,
     };
     int result = image_store_open(&agent->loop, &agent->fetcher, &images, &agent->images, err);
+    free(worker);
     free(dir);
     return result;
 }
