@@ -7,12 +7,16 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define MEMORY_MOUNTS_MAX                                                                        \
+    256                      /* there is one, and one for each Pod's that was not ended properly \
+                              */
 #define NETNS_PREFIX "unik-" /* NETWORK_NS_PREFIX of runtime/network_priv.h */
 
 static void remove_netns(const char *dir)
@@ -60,6 +64,39 @@ static void remove_link(const char *name)
     (void)close(fd);
 }
 
+/* The last of the tmpfs below dir, which nothing is mounted upon. proc(5): id, parent, device,
+ * root, mount point, options, fields, "-", type. */
+static bool find_memory(const char *dir, char point[HOST_PATH_MAX])
+{
+    char line[2 * HOST_PATH_MAX];
+    char at[HOST_PATH_MAX];
+    FILE *table = fopen("/proc/self/mountinfo", "re");
+    bool found = false;
+
+    while (table && fgets(line, sizeof(line), table)) {
+        if (sscanf(line, "%*s %*s %*s %*s %4095s", at) != 1 || !strstr(line, " - tmpfs ") ||
+            strncmp(at, dir, strlen(dir)) != 0 || at[strlen(dir)] != '/')
+            continue;
+        (void)snprintf(point, HOST_PATH_MAX, "%s", at);
+        found = true;
+    }
+    if (table)
+        (void)fclose(table);
+    return found;
+}
+
+/* What Pods had as volumes in memory. Other mounts there are somebody else's, and their files too:
+ * host_remove_tree does not enter them. */
+static void remove_memory(const char *dir)
+{
+    char point[HOST_PATH_MAX];
+
+    for (int i = 0; i < MEMORY_MOUNTS_MAX && find_memory(dir, point); i++) {
+        if (umount2(point, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+            return;
+    }
+}
+
 int host_remove(const struct host_options *options)
 {
     char group[64];
@@ -71,6 +108,8 @@ int host_remove(const struct host_options *options)
     remove_netns(options->netns_dir);
     if (options->bridge[0])
         remove_link(options->bridge);
+    remove_memory(options->run_dir);
+    remove_memory(options->state_dir);
     r = host_remove_tree(options->run_dir);
     if (host_remove_tree(options->state_dir) < 0)
         r = -1;

@@ -111,13 +111,16 @@ def test_stops_and_dies_with_the_container(host, tmp_path):
 
 
 def test_remove(host, tmp_path):
-    for part in ("opt/unikubelet/v1-abc/bin", "state/pods", "run/i", "netns"):
+    for part in ("opt/unikubelet/v1-abc/bin", "state/pods", "run/i", "run/v", "netns"):
         os.makedirs(tmp_path / part, exist_ok=True)
     (tmp_path / "netns" / "unik-1").write_text("")
     (tmp_path / "netns" / "other").write_text("")
     (tmp_path / "netns.unikubelet.lock").write_text("")
     group = f"/sys/fs/cgroup/pids/{CGROUP}"
-    done = host(f"if [ -d /sys/fs/cgroup/pids ]; then mkdir -p {group}/m; sleep 60 & "
+    # As the agent and a Pod's memory volume leave them on the host.
+    done = host(f"nsenter --target 1 --mount sh -c 'mount -t tmpfs tmpfs {tmp_path}/run/v && "
+                f"mkdir {tmp_path}/run/v/p && mount -t tmpfs tmpfs {tmp_path}/run/v/p'\n"
+                f"if [ -d /sys/fs/cgroup/pids ]; then mkdir -p {group}/m; sleep 60 & "
                 f"echo $! >{group}/m/cgroup.procs; fi\n" + command("remove", tmp_path) +
                 f"; ! [ -d {group} ]; echo removed")
     assert "removed" in done.stdout, done.stderr
