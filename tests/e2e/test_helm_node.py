@@ -1,6 +1,7 @@
 """helm install, upgrade and uninstall on a real node: kubelet 1.37, containerd 2.4 and runc, with
 the image that the real Dockerfile makes. Unikernels outlive every container of the agent."""
 import os
+import re
 import subprocess
 import tempfile
 
@@ -8,6 +9,7 @@ import pytest
 
 from harness import REGISTRY, REGISTRY_ADDRESS, ROOT, Approver, node_ready
 from pods import deployment_body, pod_body, pod_ready, restarts
+from scaler import available, until, value
 from worker import CHART, UNIKERNELS, Worker
 
 COUNT = 20
@@ -109,6 +111,40 @@ def test_container_killed_by_the_runtime(installed, hello):
     assert facts(installed) == before
 
 
+def test_scaler_pod(installed, hello):
+    """The chart's scaler as its Pods run it: its own rights, image and network."""
+    installed.helm("upgrade", "unikubelet", CHART, "-n", NS, "--reuse-values", "--wait",
+                   "--timeout=5m", "--set", "scaler.enabled=true")
+    available(installed.cluster, 60)
+    pods = installed.kube.list("Pod", NS, "app.kubernetes.io/component=scaler")
+    assert len(pods) == 2 and all(p["spec"]["nodeName"] == "worker" for p in pods)
+    service = installed.kube.create({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "hello", "labels": {"unikubelet.dev/scale": "activate"}},
+        "spec": {"selector": {"app": "hello"}, "ports": [{"port": 80, "targetPort": 8080}]}},
+        "default")
+    # Counted by the agent, read by the scaler, asked for through the API server.
+    until(lambda: value(installed.cluster, "default", "unikubelet_open_connections", "hello"),
+          lambda v: v == 0, 60, installed.describe)
+    with installed.request_loop([p["status"]["podIP"] for p in hello]):
+        until(lambda: value(installed.cluster, "default", "unikubelet_connections_per_second",
+                            "hello"), lambda v: v is not None and v > 0, 60, installed.describe)
+    # Its Service at zero: held by the Pod, woken, carried to a machine.
+    installed.cluster.kubectl("scale", "deployment", "hello", "--replicas=0", "-n", "default")
+    installed.kube.wait_all("Pod", "default", lambda p: not p, LABEL, 120)
+    until(lambda: targets(installed, "hello"),
+          lambda t: t and t <= {f"{p['status']['podIP']}:20000" for p in pods}, 60)
+    out = installed.cluster.http(f"http://{service['spec']['clusterIP']}/who", seconds=60)
+    assert "hello from" in out
+    installed.cluster.kubectl("delete", "service", "hello", "-n", "default")
+
+
+def targets(worker, service):
+    """Where kube-proxy's rules lead to."""
+    rules = worker.cluster.run(["iptables-save", "-t", "nat"], "node").stdout
+    return set(re.findall(f'"default/{service} -> ([0-9.:]+)"', rules))
+
+
 def test_uninstall_leaves_nothing(installed, hello):  # pylint: disable=unused-argument
     installed.helm("uninstall", "unikubelet", "-n", NS, "--wait", "--timeout=6m")
     installed.kube.wait_gone("Node", UNIKERNELS, seconds=30)
@@ -120,7 +156,7 @@ def test_uninstall_leaves_nothing(installed, hello):  # pylint: disable=unused-a
     assert left == ""
     rules = installed.on_node("iptables-save", "-t", "nat")
     assert "unik-" not in rules
-    for kind in ("clusterrole", "clusterrolebinding", "runtimeclass"):
+    for kind in ("clusterrole", "clusterrolebinding", "runtimeclass", "apiservice"):
         names = installed.cluster.kubectl("get", kind, "-o", "name",
                                           "-l", "app.kubernetes.io/name=unikubelet")
         assert names == ""
