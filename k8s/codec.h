@@ -15,6 +15,10 @@ int codec_pod(const struct json *object, struct arena *arena, const struct pod_s
 /* The strategic-merge patch of contract 3.2, metadata.uid inside. name: repository for imageID. */
 void codec_pod_status(const struct pod_spec *spec, const struct pod_status *status,
                       const char *const *image_names, struct buf *out);
+/* What the kubelet's events about a resize say of it: all containers' sizes, as asked for or as
+ * given, and why not (NULL: nothing to say). */
+void codec_resize_summary(const struct pod_spec *spec, bool desired, int64_t generation,
+                          const char *error, struct buf *out);
 /* The members of a map of strings, and the taints of a Node's spec. */
 const struct key_value *codec_pairs(struct arena *arena, const struct json *object,
                                     size_t *ret_len);

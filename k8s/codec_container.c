@@ -186,9 +186,24 @@ static void read_resources(const struct json *resources, struct container_spec *
         .ephemeral_request_bytes = codec_quantity(requests, "ephemeral-storage", false),
         .ephemeral_limit_bytes = codec_quantity(limits, "ephemeral-storage", false),
     };
+    c->desired = c->resources;
     c->features |= resource_features(requests) | resource_features(limits);
     if (codec_array(resources, "claims"))
         c->features |= CF_RESOURCE_CLAIMS;
+}
+
+/* NotRequired where nothing is said. */
+static void read_resize_policy(const struct json *array, struct container_spec *c)
+{
+    for (const struct json *v = json_first(array); v; v = json_next(v)) {
+        const char *resource = json_get_string(v, "resourceName");
+        bool restarts = str_eq(json_get_string(v, "restartPolicy"), "RestartContainer");
+
+        if (str_eq(resource, "cpu"))
+            c->cpu_restarts = restarts;
+        else if (str_eq(resource, "memory"))
+            c->memory_restarts = restarts;
+    }
 }
 
 static uint32_t features(const struct json *container, bool init)
@@ -309,6 +324,7 @@ static void read_container(struct arena *arena, const struct json *v, bool init,
     read_ports(arena, codec_array(v, "ports"), c);
     read_mounts(arena, codec_array(v, "volumeMounts"), c);
     read_resources(json_get(v, "resources"), c);
+    read_resize_policy(codec_array(v, "resizePolicy"), c);
 }
 
 /* restartCounts of the Pod's status, by name. */

@@ -278,11 +278,17 @@ static void read_spec(struct arena *arena, const struct json *spec, const struct
     codec_placement(arena, spec, pod);
 }
 
+static bool is_resize(const char *type)
+{
+    return str_eq(type, "PodResizePending") || str_eq(type, "PodResizeInProgress");
+}
+
 static void read_conditions(const struct json *array, struct pod_spec *pod)
 {
     for (const struct json *v = json_first(array); v; v = json_next(v)) {
         const char *type = json_get_string(v, "type");
 
+        pod->api_resize = pod->api_resize || is_resize(type);
         for (int i = 0; type && i < _COND_MAX; i++) {
             struct api_condition *c = &pod->api_conditions[i];
 
@@ -326,6 +332,8 @@ static bool is_ours(const struct json *condition)
 {
     const char *type = json_get_string(condition, "type");
 
+    if (is_resize(type))
+        return true;
     for (int i = 0; type && i < _COND_MAX; i++) {
         /* The scheduler writes that one first, and only its truth is looked at. */
         if (i != COND_SCHEDULED && str_eq(type, condition_type_to_string((enum condition_type)i)))

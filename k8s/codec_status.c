@@ -101,11 +101,14 @@ void codec_write_resources(struct json_writer *w, const struct resources *r)
     jw_end_object(w);
 }
 
-static void write_resources(struct json_writer *w, const struct resources *r)
+/* What it was given, and what it runs with. */
+static void write_resources(struct json_writer *w, const struct container_status *c)
 {
+    const struct resources *r = &c->spec->resources;
+
     write_amounts(w, "allocatedResources", r->cpu_request_milli, r->memory_request_bytes,
                   r->ephemeral_request_bytes);
-    codec_write_resources(w, r);
+    codec_write_resources(w, c->resources);
 }
 
 /* As the spec has them; the kubelet adds what became of recursiveReadOnly. */
@@ -145,7 +148,7 @@ static void write_container(struct json_writer *w, const struct container_status
     jw_bool(w, "started", c->started);
     jw_int(w, "restartCount", c->restart_count);
     write_state(w, c);
-    write_resources(w, &c->spec->resources);
+    write_resources(w, c);
     write_mounts(w, c->spec);
     jw_end_object(w);
 }
@@ -183,6 +186,42 @@ static void write_disruption(struct json_writer *w, const struct pod_status *sta
     jw_end_object(w);
 }
 
+/* The two conditions of a resize are there while it waits or is under way; afterwards a patch must
+ * say that they go. */
+static void write_resize(struct json_writer *w, const char *type, bool there, const char *reason,
+                         const char *message, int64_t generation, int64_t since_ms, bool patch)
+{
+    if (!there && !patch)
+        return;
+    jw_begin_object(w, NULL);
+    jw_string(w, "type", type);
+    if (there) {
+        jw_string(w, "status", "True");
+        jw_int(w, "observedGeneration", generation);
+        jw_null(w, "lastProbeTime");
+        codec_write_time(w, "lastTransitionTime", since_ms);
+        write_text(w, "reason", reason, patch);
+        write_text(w, "message", message, patch);
+    } else {
+        jw_string(w, "$patch", "delete");
+    }
+    jw_end_object(w);
+}
+
+static void write_resizes(struct json_writer *w, const struct pod_status *status, bool patch)
+{
+    const struct pod_resize *r = status->resize;
+
+    if (!r)
+        return;
+    write_resize(w, "PodResizePending", r->pending != RESIZE_NONE && !status->resize_over,
+                 r->pending == RESIZE_DEFERRED ? "Deferred" : "Infeasible", r->message,
+                 r->pending_generation, r->pending_since_ms, patch);
+    write_resize(w, "PodResizeInProgress", r->in_progress && !status->resize_over,
+                 r->error[0] ? "Error" : NULL, r->error, r->progress_generation,
+                 r->progress_since_ms, patch);
+}
+
 static void write_conditions(struct json_writer *w, const struct pod_status *status, bool patch)
 {
     /* Of a Pod that was not let in the kubelet says its phase alone. */
@@ -204,6 +243,8 @@ static void write_conditions(struct json_writer *w, const struct pod_status *sta
         write_text(w, "message", c->message, patch);
         jw_end_object(w);
     }
+    if (len > 0)
+        write_resizes(w, status, patch);
     jw_end_array(w);
 }
 
@@ -258,6 +299,34 @@ void codec_write_status(struct json_writer *w, const struct pod_status *status,
                          status->inits_len, image_names);
     write_containers(w, "containerStatuses", status, 0, status->containers_len, image_names);
     jw_end_object(w);
+}
+
+static void write_summary(struct json_writer *w, const char *key, const struct container_spec *list,
+                          size_t len, bool desired)
+{
+    if (len == 0)
+        return;
+    jw_begin_array(w, key);
+    for (size_t i = 0; i < len; i++) {
+        jw_begin_object(w, NULL);
+        jw_string(w, "name", list[i].name);
+        codec_write_resources(w, desired ? &list[i].desired : &list[i].resources);
+        jw_end_object(w);
+    }
+    jw_end_array(w);
+}
+
+void codec_resize_summary(const struct pod_spec *spec, bool desired, int64_t generation,
+                          const char *error, struct buf *out)
+{
+    struct json_writer w = JSON_WRITER(out);
+
+    jw_begin_object(&w, NULL);
+    write_summary(&w, "initContainers", spec->init_containers, spec->init_containers_len, desired);
+    write_summary(&w, "containers", spec->containers, spec->containers_len, desired);
+    jw_int(&w, "generation", generation);
+    jw_string_opt(&w, "error", error);
+    jw_end_object(&w);
 }
 
 void codec_pod_status(const struct pod_spec *spec, const struct pod_status *status,

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "provider/core/env.h"
 #include "provider/core/quantity.h"
+#include "provider/core/resize.h"
 #include "provider/dns.h"
 #include "provider/host.h"
 #include "provider/machines.h"
@@ -43,30 +44,26 @@ static void *alloc_from_arena(void *userdata, size_t size)
 static uint32_t guest_memory_mib(const struct agent *agent, const struct resources *resources,
                                  const struct guest_ops *guest)
 {
-    int64_t least = 0;
-    int64_t bytes = resources->memory_limit_bytes;
-    if (bytes <= 0)
-        bytes = resources->memory_request_bytes;
-    if (bytes <= 0) {
-        least = guest->memory_mib_min;
-        (void)quantity_value(agent->config.default_memory, &bytes);
-    }
-    int64_t mib = bytes / MIB + (bytes % MIB != 0);
-    if (mib < least)
-        mib = least;
-    return mib < UINT32_MAX ? (uint32_t)mib : UINT32_MAX;
+    struct resources fallback = {.memory_limit_bytes = -1};
+    uint32_t mib = resources_memory_mib(resources);
+    if (mib > 0)
+        return mib;
+    (void)quantity_value(agent->config.default_memory, &fallback.memory_limit_bytes);
+    mib = resources_memory_mib(&fallback);
+    return mib > guest->memory_mib_min ? mib : guest->memory_mib_min;
 }
 
 /* A CPU for each begun core of the limit, and no more than the host has: the cgroup does the rest.
  */
 static uint32_t guest_cpus(const struct agent *agent, const struct resources *resources)
 {
-    int64_t milli = resources->cpu_limit_milli;
-    int64_t cpus = milli / 1000 + (milli % 1000 > 0);
-    int64_t most = agent->host->cpu_milli / 1000;
-    if (cpus > most)
-        cpus = most;
-    return cpus > 1 ? (uint32_t)cpus : 1;
+    uint32_t cpus = resources_cpus(resources), most = machine_cpus_max(agent);
+    return cpus < most ? cpus : most;
+}
+
+uint32_t machine_cpus_max(const struct agent *agent)
+{
+    return agent->host->cpu_milli >= 2000 ? (uint32_t)(agent->host->cpu_milli / 1000) : 1;
 }
 
 void machine_facts(struct machine *m, const struct pod *pod, struct env_facts *ret)

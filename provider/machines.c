@@ -440,6 +440,36 @@ static void world_kill(void *world, struct pod *pod, uint32_t container)
         instance_kill(m->instance);
 }
 
+static int world_resize(void *world, struct pod *pod, uint32_t container,
+                        char error[OBSERVED_TEXT_MAX])
+{
+    const struct resources *to = &pod_container(pod->spec, container)->resources;
+    struct machine *m = pod->machine;
+    (void)world;
+    int result = m && m->instance && m->container == container
+                     ? instance_resize(m->instance, to->cpu_limit_milli, to->cpu_request_milli)
+                     : -ENODEV;
+    if (result < 0)
+        str_fmt(error, OBSERVED_TEXT_MAX, "cannot change the limits of the machine's cgroup: %s",
+                strerror(-result));
+    return result;
+}
+
+static void world_resize_host(void *world, struct pod *pod, uint32_t container,
+                              struct resize_host *ret)
+{
+    struct agent *agent = world;
+    struct machine *m = pod->machine;
+    const struct image *image =
+        m && m->instance && m->container == container ? machine_image(m, pod, container) : NULL;
+    const struct guest_ops *guest = image ? guest_find(image->guest_kind) : NULL;
+    *ret = (struct resize_host){.cpus_max = machine_cpus_max(agent)};
+    if (!guest)
+        return;
+    ret->guest_kind = guest->kind;
+    ret->memory_mib_min = guest->memory_mib_min;
+}
+
 static void world_put_away(void *world, struct pod *pod, uint32_t container, const char *id)
 {
     struct agent *agent = world;
@@ -545,6 +575,8 @@ void machines_init(struct agent *agent, struct world_ops *ops)
     ops->launch = world_launch;
     ops->stop = world_stop;
     ops->kill = world_kill;
+    ops->resize = world_resize;
+    ops->resize_host = world_resize_host;
     ops->put_away = world_put_away;
     ops->clean = world_clean;
     ops->forget = world_forget;

@@ -48,6 +48,8 @@ int machine_preview(struct machine *m, struct pod *pod, struct vmm_argv *ret, st
 /* launch.c: environment and arguments of a container as of now; see env_resolve. */
 int machine_env(struct machine *m, const struct pod *pod, uint32_t container, struct arena *arena,
                 struct env_result *ret, char *error, size_t error_size);
+/* launch.c: CPUs that a machine can have here. */
+uint32_t machine_cpus_max(const struct agent *agent);
 struct env_facts;
 /* Of the Pod and the node; neither objects of the API nor the image. */
 void machine_facts(struct machine *m, const struct pod *pod, struct env_facts *ret);

@@ -31,6 +31,8 @@ struct pod {
     bool refusal_told;           /* its event was posted */
     bool held;                   /* not let in yet; refusal says why */
     struct pod_verdict *verdict; /* that obs points to; NULL: none, as for nearly every Pod */
+    struct pod_resize *resize;   /* likewise */
+    bool counted;                /* as last looked at, it counts among what is in use here */
     bool listed;                 /* seen since the last relist began */
 
     struct pod *dirty_next;

@@ -44,6 +44,7 @@ static void release(struct pod *pod)
     free(pod->containers);
     free(pod->image_names);
     free(pod->verdict);
+    free(pod->resize);
     free(pod);
 }
 
@@ -135,6 +136,7 @@ void pod_fit(struct reconcile *r, struct pod *pod, const struct pod_spec *spec)
 void pod_free(struct reconcile *r, struct pod *pod)
 {
     r->ops->forget(r->world, pod);
+    pod_resize_forget(r, pod);
     char *key = name_key(pod->spec);
     if (map_get(r->by_name, key) == pod)
         map_remove(r->by_name, key);
@@ -194,6 +196,7 @@ static bool pod_judge(struct reconcile *r, struct pod *pod, const struct now *no
     }
     if (pod->obs.verdict)
         return true;
+    pod_resize(r, pod, &env.node, now);
     struct refusal refusal;
     pod->refused = pod_refuse(pod->spec, &env, &refusal);
     if (pod->refused) {
@@ -236,6 +239,7 @@ static bool pod_process(struct reconcile *r, struct pod *pod)
     }
     if (held_ms < pod->deadline_ms)
         pod->deadline_ms = held_ms;
+    pod_resized(r, pod);
     if (r->ops->look)
         r->ops->look(r->world, pod);
     pod_report(r, pod, &now);
@@ -306,6 +310,7 @@ uint64_t reconcile_flush(struct reconcile *r)
             break;
         }
     }
+    resizes_wake(r);
     tell_adopted(r, r->ops->now(r->world).mono_ms);
     return r->dirty_head ? now.mono_ms : r->deadline_ms;
 }

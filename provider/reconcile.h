@@ -4,6 +4,7 @@
  * that the simulation runs this very code. Results come back by uid: a Pod may be gone by then. */
 #pragma once
 
+#include "provider/core/resize.h"
 #include "provider/pod.h"
 
 struct arena;
@@ -26,6 +27,10 @@ struct world_ops {
     /* Asks the guest to end by its own channel; -ENOTSUP when it has none. */
     int (*stop)(void *world, struct pod *pod, uint32_t container);
     void (*kill)(void *world, struct pod *pod, uint32_t container);
+    /* Gives a running machine the CPU of its spec; 0, or negative with the reason in error. */
+    int (*resize)(void *world, struct pod *pod, uint32_t container, char error[OBSERVED_TEXT_MAX]);
+    /* For resize.h. NULL: nothing is known. */
+    void (*resize_host)(void *world, struct pod *pod, uint32_t container, struct resize_host *ret);
     /* Runs a lifecycle hook of the current attempt; reconcile_hooked follows. */
     void (*hook)(void *world, struct pod *pod, uint32_t container, enum hook_type type);
     /* The Pod was stepped: probing begins, goes on or ends as its state now says.

@@ -31,6 +31,10 @@ static void act_launch(struct reconcile *r, struct pod *pod, uint32_t index)
     }
     r->ops->new_id(r->world, id);
     observe_starting(c, id);
+    c->actual = pod_container(pod->spec, index)->resources;
+    c->actual_known = true;
+    c->cpus = resources_cpus(&c->actual);
+    c->resize_retry_ms = 0;
     /* On disk before the machine exists: whatever happens now, it is found again. */
     int result = pod_save(r, pod);
     if (result < 0) {
@@ -67,6 +71,9 @@ static void tell_killing(struct reconcile *r, struct pod *pod, uint32_t index)
     else if (!pod->spec->deletion_ms && doom != DOOM_NONE)
         pod_event(r, pod, (int)index, false, "Killing", "Container %s failed %s probe%s",
                   spec->name, doom == DOOM_LIVENESS ? "liveness" : "startup", after);
+    else if (!pod->spec->deletion_ms && container_resize(spec, c) == RESIZE_BY_RESTART)
+        pod_event(r, pod, (int)index, false, "Killing", "Container %s resize requires restart",
+                  spec->name);
     else if (!pod->spec->deletion_ms && container_changed(spec, c))
         pod_event(r, pod, (int)index, false, "Killing",
                   "Container %s definition changed, will be restarted", spec->name);
@@ -136,6 +143,9 @@ bool pod_act(struct reconcile *r, struct pod *pod, const struct action *action)
         break;
     case ACTION_STOP:
         act_stop(r, pod, action);
+        break;
+    case ACTION_RESIZE:
+        pod_resize_act(r, pod, action->container);
         break;
     case ACTION_POST_START:
     case ACTION_PRE_STOP:

@@ -72,11 +72,21 @@ static uint64_t owner_due(struct reconcile *r, const char *uid, uint64_t now_ms)
     return 0;
 }
 
-static bool is_active(const struct pod *pod)
+static bool was_begun(const struct pod *pod)
+{
+    for (size_t i = 0; i < pod->obs.containers_len; i++) {
+        if (!str_empty(pod->containers[i].id))
+            return true;
+    }
+    return false;
+}
+
+/* One of an agent before counts before its turn to be let in has come. */
+bool pod_is_active(const struct pod *pod)
 {
     if (pod->obs.gone && pod_machines_gone(&pod->obs))
         return false;
-    return pod->obs.admitted && !pod_stopped_for_good(pod->spec, &pod->obs);
+    return (pod->obs.admitted || was_begun(pod)) && !pod_stopped_for_good(pod->spec, &pod->obs);
 }
 
 struct amounts pods_used(const struct reconcile *r)
@@ -86,7 +96,7 @@ struct amounts pods_used(const struct reconcile *r)
     void *value;
     for (size_t it = 0; map_next(r->by_uid, &it, &key, &value);) {
         const struct pod *pod = value;
-        if (!is_active(pod))
+        if (!pod_is_active(pod))
             continue;
         struct amounts more = pod_requests(pod->spec);
         amounts_add(&sum, &more);
@@ -108,15 +118,6 @@ static void hold(struct reconcile *r, struct pod *pod, const char *reason, const
     if (!pod->refusal_told)
         pod_event(r, pod, -1, true, reason, "%s", pod->refusal->message);
     pod->refusal_told = true;
-}
-
-static bool was_begun(const struct pod *pod)
-{
-    for (size_t i = 0; i < pod->obs.containers_len; i++) {
-        if (!str_empty(pod->containers[i].id))
-            return true;
-    }
-    return false;
 }
 
 enum admission pod_admission(struct reconcile *r, struct pod *pod, struct admit_env *env,

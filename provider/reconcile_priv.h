@@ -37,6 +37,8 @@ struct reconcile {
     uint64_t restored_ms; /* mono: when they were found */
     struct buf patch;
     struct buf record;
+    size_t deferred;    /* resizes that wait for room */
+    bool room;          /* some came free */
     struct map *owners; /* controllers whose Pods were rejected; see reconcile_admit.c */
 };
 
@@ -54,6 +56,21 @@ struct amounts pods_used(const struct reconcile *r);
 uint64_t pod_check_deadline(struct reconcile *r, struct pod *pod, const struct now *now);
 void pod_verdict_set(struct pod *pod, const struct pod_verdict *verdict); /* copies */
 void owners_free(struct reconcile *r);
+/* reconcile_resize.c. The spec with what the Pod's containers were given instead of what it asks
+ * for now, in arena where they differ. */
+const struct pod_spec *pod_as_given(const struct pod *pod, struct arena *arena,
+                                    const struct pod_spec *spec);
+/* Of a Pod that was let in: gives it what it asks for now, or says why not. */
+void pod_resize(struct reconcile *r, struct pod *pod, const struct admit_env *env,
+                const struct now *now);
+/* After it was stepped: says so when a resize is through, and notices room that came free. */
+void pod_resized(struct reconcile *r, struct pod *pod);
+void pod_resize_act(struct reconcile *r, struct pod *pod, uint32_t container);
+void pod_resize_restore(struct reconcile *r, struct pod *pod, const struct pod_resize *resize);
+void pod_resize_forget(struct reconcile *r, struct pod *pod);
+/* Marks the Pods dirty whose resize waits for room, when some came free. */
+void resizes_wake(struct reconcile *r);
+bool pod_is_active(const struct pod *pod); /* counts among what is in use here */
 /* reconcile_static.c. NULL: none to post to. */
 const char *pod_mirror_uid(const struct reconcile *r, const struct pod *pod);
 void pod_report_local(struct reconcile *r, struct pod *pod, const struct now *now);
@@ -90,6 +107,8 @@ struct record {
     struct container_observed containers[POD_MACHINES_MAX];
     char image_names[POD_MACHINES_MAX][POD_IMAGE_NAME_MAX];
     struct pod_verdict verdict; /* reason "": none */
+    bool resized;
+    struct pod_resize resize;
 };
 int record_decode(const char *data, size_t len, bool same_boot, struct arena *arena,
                   struct record *ret);

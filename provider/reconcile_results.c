@@ -41,6 +41,8 @@ int reconcile_restore(struct reconcile *r, const char *uid, const char *data, si
     }
     if (record.verdict.reason[0])
         pod_verdict_set(pod, &record.verdict);
+    if (record.resized)
+        pod_resize_restore(r, pod, &record.resize);
     pod->same_boot = same_boot;
     return 0;
 }
@@ -159,7 +161,7 @@ void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_sp
         if (renamed || pod_containers_len(pod->spec) != pod_containers_len(spec))
             pod_fit(r, pod, spec);
         pod->arena = arena;
-        pod->spec = spec;
+        pod->spec = spec = pod_as_given(pod, arena, spec);
         arena_free(old);
         /* Of an agent before, whose last words came later than our list: it never changes. */
         if (spec->api_start_ms)

@@ -5,6 +5,7 @@
 #include "provider/reconcile_priv.h"
 
 #include "base/arena.h"
+#include "base/cleanup.h"
 #include "base/json.h"
 #include "base/str.h"
 
@@ -49,6 +50,47 @@ static void encode_health(struct json_writer *w, const struct container_observed
         jw_int(w, "doom", c->doom);
 }
 
+static const char *const amount_keys[] = {"cpuRequest",  "cpuLimit",       "memoryRequest",
+                                          "memoryLimit", "storageRequest", "storageLimit"};
+
+static void encode_resources(struct json_writer *w, const char *key, const struct resources *r)
+{
+    const int64_t amounts[] = {r->cpu_request_milli,       r->cpu_limit_milli,
+                               r->memory_request_bytes,    r->memory_limit_bytes,
+                               r->ephemeral_request_bytes, r->ephemeral_limit_bytes};
+    jw_begin_object(w, key);
+    for (size_t i = 0; i < ARRAY_LEN(amounts); i++) {
+        if (amounts[i] >= 0)
+            jw_int(w, amount_keys[i], amounts[i]);
+    }
+    jw_end_object(w);
+}
+
+static void encode_size(struct json_writer *w, const struct container_observed *c)
+{
+    if (c->allocated_known)
+        encode_resources(w, "allocated", &c->allocated);
+    if (c->actual_known)
+        encode_resources(w, "actual", &c->actual);
+    if (c->cpus > 0)
+        jw_int(w, "cpus", c->cpus);
+}
+
+static void encode_resize(struct json_writer *w, const struct pod_resize *resize)
+{
+    if (!resize)
+        return;
+    jw_begin_object(w, "resize");
+    jw_int(w, "pending", resize->pending);
+    jw_string(w, "message", resize->message);
+    jw_int(w, "pendingGeneration", resize->pending_generation);
+    jw_int(w, "pendingSince", resize->pending_since_ms);
+    jw_bool(w, "inProgress", resize->in_progress);
+    jw_int(w, "generation", resize->progress_generation);
+    jw_int(w, "since", resize->progress_since_ms);
+    jw_end_object(w);
+}
+
 static void encode_container(struct json_writer *w, const struct pod *pod, size_t i)
 {
     const struct container_observed *c = &pod->containers[i];
@@ -66,6 +108,7 @@ static void encode_container(struct json_writer *w, const struct pod *pod, size_
     jw_bool(w, "asked", c->machine == MACHINE_EXITED && (c->stop_sent || c->kill_sent));
     jw_int(w, "restart", (int64_t)c->restart_ms);
     encode_health(w, c);
+    encode_size(w, c);
     encode_exit(w, "exit", &c->exit);
     encode_exit(w, "last", &c->last);
     jw_end_object(w);
@@ -108,6 +151,7 @@ void record_encode(const struct pod *pod, struct buf *out)
     jw_bool(&w, "stopped", pod->obs.stopped_for_good);
     jw_string(&w, "ip", pod->obs.pod_ip);
     encode_verdict(&w, pod->obs.verdict);
+    encode_resize(&w, pod->obs.resize);
     encode_containers(&w, "containers", pod, 0, regular);
     if (pod->obs.containers_len > regular)
         encode_containers(&w, "initContainers", pod, regular, pod->obs.containers_len);
@@ -194,6 +238,46 @@ static void decode_health(struct reader *r, const struct json *object, struct co
     c->doom = (enum doom)get_int(r, object, "doom", DOOM_NONE, DOOM_POST_START);
 }
 
+/* False: the record has none of that. */
+static bool decode_resources(struct reader *r, const struct json *object, struct resources *ret)
+{
+    int64_t amounts[ARRAY_LEN(amount_keys)];
+    if (!object)
+        return false;
+    r->bad = r->bad || !json_is_object(object);
+    for (size_t i = 0; i < ARRAY_LEN(amounts); i++)
+        amounts[i] = json_get(object, amount_keys[i])
+                         ? get_int(r, object, amount_keys[i], 0, INT64_MAX)
+                         : -1;
+    *ret =
+        (struct resources){amounts[0], amounts[1], amounts[2], amounts[3], amounts[4], amounts[5]};
+    return true;
+}
+
+static void decode_size(struct reader *r, const struct json *object, struct container_observed *c)
+{
+    c->allocated_known = decode_resources(r, json_get(object, "allocated"), &c->allocated);
+    c->actual_known = decode_resources(r, json_get(object, "actual"), &c->actual);
+    c->cpus = (uint32_t)get_int(r, object, "cpus", 0, UINT32_MAX);
+}
+
+static void decode_resize(struct reader *r, const struct json *object, struct record *ret)
+{
+    struct pod_resize *resize = &ret->resize;
+    if (!object)
+        return;
+    r->bad = r->bad || !json_is_object(object);
+    ret->resized = true;
+    resize->pending =
+        (enum resize_pending)get_int(r, object, "pending", RESIZE_NONE, RESIZE_INFEASIBLE);
+    get_text(r, object, "message", resize->message, sizeof(resize->message));
+    resize->pending_generation = get_int(r, object, "pendingGeneration", 0, INT64_MAX);
+    resize->pending_since_ms = get_int(r, object, "pendingSince", 0, TIME_MAX);
+    resize->in_progress = get_bool(r, object, "inProgress");
+    resize->progress_generation = get_int(r, object, "generation", 0, INT64_MAX);
+    resize->progress_since_ms = get_int(r, object, "since", 0, TIME_MAX);
+}
+
 static void decode_machine(struct reader *r, const struct json *object, bool same_boot,
                            struct container_observed *c)
 {
@@ -209,6 +293,7 @@ static void decode_machine(struct reader *r, const struct json *object, bool sam
     decode_exit(r, json_get(object, "last"), &c->last);
     c->running_hash = get_hash(r, object, "imageHash");
     decode_health(r, object, c);
+    decode_size(r, object, c);
     bool asked = get_bool(r, object, "asked");
     if (state == MACHINE_STARTING || state == MACHINE_RUNNING)
         c->machine = MACHINE_STARTING; /* until what is on the host says how it is */
@@ -309,6 +394,7 @@ static int decode(const struct json *root, bool same_boot, struct arena *arena, 
     ret->obs.stopped_for_good = get_bool(&r, root, "stopped");
     get_text(&r, root, "ip", ret->obs.pod_ip, sizeof(ret->obs.pod_ip));
     decode_verdict(&r, json_get(root, "verdict"), &ret->verdict);
+    decode_resize(&r, json_get(root, "resize"), ret);
     decode_containers(&r, json_get(root, "containers"), same_boot, 0, ret);
     decode_containers(&r, json_get(root, "initContainers"), same_boot, spec->containers_len, ret);
     return r.bad ? -EBADMSG : 0;

@@ -244,8 +244,19 @@ static uint64_t cpu_shares(int64_t milli)
     return shares > CPU_SHARES_MAX ? CPU_SHARES_MAX : (uint64_t)shares;
 }
 
-static void set_cpu(const struct cgroups *all, const char *id, const struct cgroup_limits *limits)
+/* What the kernel of this host does not offer is no error: -ENOENT. */
+static int keep_error(int so_far, int r)
 {
+    return so_far == 0 && r != -ENOENT ? r : so_far;
+}
+
+/* fresh: the group was just made, and has no limit. */
+static int set_cpu(const struct cgroups *all, const char *id, const struct cgroup_limits *limits,
+                   bool fresh)
+{
+    bool limited = limits->cpu_limit_milli > 0;
+    int r;
+
     uint64_t shares = cpu_shares(limits->cpu_request_milli);
     int64_t quota_us = limits->cpu_limit_milli * (CPU_PERIOD_US / 1000);
     char text[64];
@@ -254,17 +265,23 @@ static void set_cpu(const struct cgroups *all, const char *id, const struct cgro
         quota_us = CPU_QUOTA_MIN_US;
     if (all->layout.version == 2) {
         str_fmt(text, sizeof(text), "%" PRIu64, 1 + (shares - 2) * 9999 / 262142);
-        (void)set(all, "cpu", id, "cpu.weight", text);
+        r = keep_error(0, set(all, "cpu", id, "cpu.weight", text));
         str_fmt(text, sizeof(text), "%" PRId64 " %d", quota_us, CPU_PERIOD_US);
-        if (limits->cpu_limit_milli > 0)
-            (void)set(all, "cpu", id, "cpu.max", text);
-        return;
+        if (limited || !fresh)
+            r = keep_error(r, set(all, "cpu", id, "cpu.max", limited ? text : "max"));
+        return r;
     }
     str_fmt(text, sizeof(text), "%" PRIu64, shares);
-    (void)set(all, "cpu", id, "cpu.shares", text);
-    str_fmt(text, sizeof(text), "%" PRId64, quota_us);
-    if (limits->cpu_limit_milli > 0)
-        (void)set(all, "cpu", id, "cpu.cfs_quota_us", text); /* the period's default is ours */
+    r = keep_error(0, set(all, "cpu", id, "cpu.shares", text));
+    str_fmt(text, sizeof(text), "%" PRId64, limited ? quota_us : -1);
+    if (limited || !fresh) /* the period's default is ours */
+        r = keep_error(r, set(all, "cpu", id, "cpu.cfs_quota_us", text));
+    return r;
+}
+
+int cgroup_resize(struct cgroups *all, const char *id, const struct cgroup_limits *limits)
+{
+    return set_cpu(all, id, limits, false);
 }
 
 static int set_memory(const struct cgroups *all, const char *id, uint64_t bytes, struct err *err)
@@ -308,7 +325,7 @@ int cgroup_create(struct cgroups *all, const char *id, const struct cgroup_limit
         (void)cgroup_remove(all, id);
         return r;
     }
-    set_cpu(all, id, limits);
+    (void)set_cpu(all, id, limits, true);
     str_fmt(text, sizeof(text), "%" PRIu32, limits->pids);
     if (limits->pids > 0)
         (void)set(all, "pids", id, "pids.max", text);

@@ -48,6 +48,8 @@ void cgroups_close(struct cgroups *all); /* NULL is accepted; groups stay */
 
 int cgroup_create(struct cgroups *all, const char *id, const struct cgroup_limits *limits,
                   struct err *err);
+/* Another CPU limit and weight for a group that has processes; its memory stays as it is. */
+int cgroup_resize(struct cgroups *all, const char *id, const struct cgroup_limits *limits);
 /* The file of group id in hierarchy i through which a process of one thread enters it by writing 0;
  * -ENOENT past the last one. */
 int cgroup_procs(const struct cgroups *all, const char *id, size_t i, char *ret, size_t size);

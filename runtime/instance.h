@@ -103,6 +103,8 @@ int instance_end_stray(struct instances *all, const char *id, struct err *err);
 int instance_stop(struct instance *instance);
 /* SIGKILL to the VMM, through the shim; on_exit follows. Kills a shim that does not answer. */
 void instance_kill(struct instance *instance);
+/* Another CPU limit and weight, as in instance_spec; without cgroups there is nothing to limit. */
+int instance_resize(struct instance *instance, int64_t cpu_limit_milli, int64_t cpu_request_milli);
 /* After log_path was renamed: the console goes on in a new file of that name. -ESRCH: it ended. */
 int instance_reopen_log(struct instance *instance);
 /* Forgets the handle; the machine, if any, is untouched. */

@@ -63,6 +63,15 @@ const char *instances_cgroup_error(const struct instances *all)
     return all->cgroup_error[0] ? all->cgroup_error : NULL;
 }
 
+int instance_resize(struct instance *instance, int64_t cpu_limit_milli, int64_t cpu_request_milli)
+{
+    struct cgroup_limits limits = {.cpu_limit_milli = cpu_limit_milli,
+                                   .cpu_request_milli = cpu_request_milli};
+
+    return instance->all->cgroups ? cgroup_resize(instance->all->cgroups, instance->id, &limits)
+                                  : 0;
+}
+
 int instance_usage(const struct instance *instance, struct cgroup_usage *ret)
 {
     return instance->all->cgroups ? cgroup_usage(instance->all->cgroups, instance->id, ret)

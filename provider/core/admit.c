@@ -36,16 +36,18 @@ void amounts_add(struct amounts *sum, const struct amounts *more)
     sum->pods = add_up(sum->pods, more->pods);
 }
 
-static struct amounts of_container(const struct container_spec *c)
+static struct amounts of_container(const struct container_spec *c, bool desired)
 {
+    const struct resources *r = desired ? &c->desired : &c->resources;
+
     return (struct amounts){
-        .cpu_milli = positive(c->resources.cpu_request_milli),
-        .memory_bytes = positive(c->resources.memory_request_bytes),
-        .storage_bytes = positive(c->resources.ephemeral_request_bytes),
+        .cpu_milli = positive(r->cpu_request_milli),
+        .memory_bytes = positive(r->memory_request_bytes),
+        .storage_bytes = positive(r->ephemeral_request_bytes),
     };
 }
 
-struct amounts pod_requests(const struct pod_spec *spec)
+static struct amounts sum_requests(const struct pod_spec *spec, bool desired)
 {
     struct amounts sum = {.pods = 1};
     struct amounts overhead = {
@@ -54,12 +56,12 @@ struct amounts pod_requests(const struct pod_spec *spec)
     };
 
     for (size_t i = 0; i < spec->containers_len; i++) {
-        struct amounts more = of_container(&spec->containers[i]);
+        struct amounts more = of_container(&spec->containers[i], desired);
 
         amounts_add(&sum, &more);
     }
     for (size_t i = 0; i < spec->init_containers_len; i++) {
-        struct amounts init = of_container(&spec->init_containers[i]);
+        struct amounts init = of_container(&spec->init_containers[i], desired);
 
         sum.cpu_milli = max_of(sum.cpu_milli, init.cpu_milli);
         sum.memory_bytes = max_of(sum.memory_bytes, init.memory_bytes);
@@ -67,6 +69,16 @@ struct amounts pod_requests(const struct pod_spec *spec)
     }
     amounts_add(&sum, &overhead);
     return sum;
+}
+
+struct amounts pod_requests(const struct pod_spec *spec)
+{
+    return sum_requests(spec, false);
+}
+
+struct amounts pod_requests_desired(const struct pod_spec *spec)
+{
+    return sum_requests(spec, true);
 }
 
 bool pod_is_critical(const struct pod_spec *spec)

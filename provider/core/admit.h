@@ -36,6 +36,8 @@ const char *pod_admit(const struct pod_spec *spec, const struct admit_env *env,
                       char message[OBSERVED_VERDICT_MAX]);
 /* What the scheduler counts for it: containers or the largest init container, and overhead. */
 struct amounts pod_requests(const struct pod_spec *spec);
+/* The same of what it asks for now; see resize.h. */
+struct amounts pod_requests_desired(const struct pod_spec *spec);
 void amounts_add(struct amounts *sum, const struct amounts *more); /* INT64_MAX at most */
 /* It stays when the node is short of something, and may come in then. */
 bool pod_is_critical(const struct pod_spec *spec);

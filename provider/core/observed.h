@@ -116,6 +116,13 @@ struct container_observed {
     enum hook_state pre_stop;
     enum doom doom; /* [saved once ended] */
 
+    bool allocated_known; /* allocated is what it was given, whatever its Pod asks for [saved] */
+    struct resources allocated;
+    bool actual_known; /* actual is what the current attempt runs with [saved] */
+    struct resources actual;
+    uint32_t cpus;            /* of the limit that it was started with: resources_cpus [saved] */
+    uint64_t resize_retry_ms; /* mono; not before this */
+
     bool stop_sent;            /* a graceful stop was asked of this attempt [saved once ended] */
     bool kill_sent;            /* the hard kill was asked */
     uint64_t stop_deadline_ms; /* mono; when stop_sent, or pre_stop was begun */
@@ -130,6 +137,20 @@ struct pod_verdict {
     bool disruption;                    /* DisruptionTarget is True, as for every Pod that lived */
     int64_t grace_ms;                   /* its machines have so long to end */
     int64_t since_ms;                   /* unix */
+};
+
+/* A resize of the Pod that waits, and one that is under way (contract 3.10). */
+enum resize_pending { RESIZE_NONE, RESIZE_DEFERRED, RESIZE_INFEASIBLE };
+
+struct pod_resize {
+    enum resize_pending pending;
+    char message[OBSERVED_VERDICT_MAX]; /* why */
+    int64_t pending_generation;
+    int64_t pending_since_ms; /* unix */
+    bool in_progress;
+    char error[OBSERVED_TEXT_MAX]; /* of the last try to carry it out; "": none */
+    int64_t progress_generation;
+    int64_t progress_since_ms; /* unix */
 };
 
 enum api_delete_state { API_DELETE_NONE, API_DELETE_SENT, API_DELETE_DONE };
@@ -154,6 +175,7 @@ struct pod_observed {
     bool stopped_for_good; /* no container will start again: set once, never cleared [saved] */
     bool admitted;         /* let in by admit.h, which is never asked again */
     const struct pod_verdict *verdict; /* NULL: none; the caller's, set once [saved] */
+    const struct pod_resize *resize;   /* NULL: it never was; the caller's [saved] */
     bool cleaned;                      /* state, cgroup and network of this Pod are off the host */
     bool clean_sent;
     enum api_delete_state api_delete;

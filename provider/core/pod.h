@@ -128,7 +128,12 @@ struct container_spec {
     size_t ports_len;
     const struct volume_mount *mounts;
     size_t mounts_len;
+    /* What the container was given, which is what everything reckons with; and what its Pod asks
+     * for now. They differ while a resize waits or cannot be (resize.h). */
     struct resources resources;
+    struct resources desired;
+    bool cpu_restarts; /* resizePolicy: RestartContainer */
+    bool memory_restarts;
     const struct probe_spec *probes[_PROBE_MAX]; /* NULL: none */
     const struct handler *post_start;            /* NULL: none, or one that does nothing */
     const struct handler *pre_stop;
@@ -332,6 +337,7 @@ struct pod_spec {
     enum qos_class api_qos;
     uint64_t api_hash; /* of all fields that the agent writes: changes when another writes one */
     struct api_condition api_conditions[_COND_MAX];
+    bool api_resize; /* the API holds a condition about a resize */
 };
 
 /* The first of a list of addresses with commas between them, cut to size. Returns dst. */

@@ -277,6 +277,8 @@ static void container_status(const struct pod_spec *spec, const struct pod_obser
         .image_digest = c->image_digest,
         .restart_count = c->attempt,
     };
+    cs->resources =
+        c->machine == MACHINE_RUNNING && c->actual_known ? &c->actual : &cs->spec->resources;
     if (c->machine == MACHINE_RUNNING) {
         cs->state = STATE_RUNNING;
         cs->started_ms = c->started_ms;
@@ -461,6 +463,8 @@ void pod_status(const struct pod_spec *spec, struct pod_observed *obs,
         obs->containers[i].ready = ret->containers[i].ready;
     }
     set_conditions(spec, obs, now, ret);
+    ret->resize = obs->resize;
+    ret->resize_over = ret->phase == PHASE_SUCCEEDED || ret->phase == PHASE_FAILED;
     ret->keep_reason = api_terminal(spec) && !obs->verdict;
     set_verdict(obs, ret);
 }

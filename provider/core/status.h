@@ -15,6 +15,7 @@ struct container_status {
     int64_t started_ms;                    /* running, unix */
     const struct machine_exit *terminated; /* terminated */
     const struct machine_exit *last;       /* NULL: none */
+    const struct resources *resources;     /* that the machine runs with, or would */
     const char *id;                        /* without "unikernel://"; "" before the first attempt */
     const char *image_digest;              /* "" until resolved */
     uint32_t restart_count;
@@ -41,6 +42,8 @@ struct pod_status {
     int64_t start_ms;
     int64_t observed_generation;
     struct condition_status conditions[_COND_MAX];
+    const struct pod_resize *resize; /* of a Pod that was resized once; NULL: none */
+    bool resize_over;                /* at its end it has neither of the conditions */
     struct container_status containers[POD_MACHINES_MAX]; /* numbered as pod_container does */
     /* Nothing runs and nothing here will change: once the API server has it, set terminal_acked. */
     bool final;

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "provider/core/probe.h"
+#include "provider/core/resize.h"
 
 #include <assert.h>
 #include <string.h>
@@ -391,11 +392,15 @@ static void run_container(struct plan *plan, size_t i)
     const struct container_spec *container = pod_container(plan->spec, i);
     bool changed = container_changed(container, c);
     enum doom doom = container_doom(container, c);
+    enum resize_how resize = container_resize(container, c);
     bool image_ready, net_up;
 
     /* The kubelet lets an init container of the old image finish. */
-    if ((changed && !pod_is_init(plan->spec, i)) || c->stop_sent || doom != DOOM_NONE)
+    if ((changed && !pod_is_init(plan->spec, i)) || resize == RESIZE_BY_RESTART || c->stop_sent ||
+        doom != DOOM_NONE)
         stop_container(plan, i, run_grace_ms(plan, container, doom));
+    else if (resize == RESIZE_LIVE && due(plan, c->resize_retry_ms))
+        add(plan, (struct action){.kind = ACTION_RESIZE, .container = (uint32_t)i});
     else if (c->machine == MACHINE_RUNNING && container->post_start && c->post_start == HOOK_NONE)
         add(plan, (struct action){.kind = ACTION_POST_START, .container = (uint32_t)i});
     /* A back-off is about one image: a new one may be the cure. */
@@ -499,17 +504,12 @@ size_t pod_step(const struct pod_spec *spec, const struct pod_observed *obs,
 const char *action_kind_to_string(enum action_kind kind)
 {
     static const char *const names[] = {
-        [ACTION_PULL] = "pull",
-        [ACTION_NET_ADD] = "net-add",
-        [ACTION_LAUNCH] = "launch",
-        [ACTION_STOP] = "stop",
-        [ACTION_KILL] = "kill",
-        [ACTION_NET_DEL] = "net-del",
-        [ACTION_POST_START] = "post-start",
-        [ACTION_PRE_STOP] = "pre-stop",
-        [ACTION_CLEAN] = "clean",
-        [ACTION_FORGET] = "forget",
-        [ACTION_API_DELETE] = "api-delete",
+        [ACTION_PULL] = "pull",         [ACTION_NET_ADD] = "net-add",
+        [ACTION_LAUNCH] = "launch",     [ACTION_RESIZE] = "resize",
+        [ACTION_STOP] = "stop",         [ACTION_KILL] = "kill",
+        [ACTION_NET_DEL] = "net-del",   [ACTION_POST_START] = "post-start",
+        [ACTION_PRE_STOP] = "pre-stop", [ACTION_CLEAN] = "clean",
+        [ACTION_FORGET] = "forget",     [ACTION_API_DELETE] = "api-delete",
     };
     static_assert(sizeof(names) / sizeof(names[0]) == _ACTION_MAX, "a name for each action");
 

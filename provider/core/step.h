@@ -14,6 +14,7 @@ enum action_kind {
     ACTION_PULL,       /* container; -> observe_image_pulling, then _ready or _failed */
     ACTION_NET_ADD,    /* -> observe_net_adding, then _up or _failed */
     ACTION_LAUNCH,     /* container, attempt; -> observe_starting, then _running or _start_failed */
+    ACTION_RESIZE,     /* container: its running machine gets what it is given now */
     ACTION_STOP,       /* container, grace_ms: ask the guest to end; -> stop_sent, deadline */
     ACTION_POST_START, /* container: run its hook; -> observe_hooked */
     ACTION_PRE_STOP,   /* container, grace_ms: the same, before it is asked to end; -> deadline */

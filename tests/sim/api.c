@@ -53,7 +53,10 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
         .restart_policy = RESTART_NEVER,
         .restart_rules = &rule,
         .restart_rules_len = p->rule,
-        .resources = {-1, -1, -1, -1, -1, -1},
+        .resources = api->size,
+        .desired = api->size,
+        .cpu_restarts = p->cpu_restarts,
+        .memory_restarts = p->memory_restarts,
     };
     for (uint32_t i = 0; i < p->inits; i++)
         inits[i] = (struct container_spec){
@@ -62,6 +65,7 @@ static void give_pod(struct sim *sim, const struct api_pod *api)
             .pull_policy = p->pull_policy,
             .api_restart_count = api->restarts[1 + i],
             .resources = {-1, -1, -1, -1, -1, -1},
+            .desired = {-1, -1, -1, -1, -1, -1},
         };
     for (int type = 0; type < _PROBE_MAX; type++)
         c->probes[type] = p->health & (1u << type) ? &probe : NULL;
@@ -168,7 +172,7 @@ void api_break_watch(struct sim *sim)
 
 /* ---- objects ---- */
 
-static void changed(struct sim *sim, struct sim_pod *pod)
+void api_changed(struct sim *sim, struct sim_pod *pod)
 {
     pod->api.version = ++sim->version;
     push(sim, NEWS_OBJECT, &pod->api);
@@ -210,11 +214,12 @@ struct sim_pod *api_create(struct sim *sim, const char *name)
         pod->deadline_s = 1 + sim_random(sim, 60);
     if (pod->rule && sim_random(sim, 2))
         pod->exit_code = RULE_CODE;
+    resize_create(sim, pod);
     str_fmt(pod->uid, sizeof(pod->uid), "u%u", index);
     str_copy(pod->name, sizeof(pod->name), name);
     sim_trace(sim, "API: %s (%s) is created, policy %d, runs %u ms to exit %d", pod->uid, pod->name,
               pod->restart_policy, pod->run_ms, pod->exit_code);
-    changed(sim, pod);
+    api_changed(sim, pod);
     return pod;
 }
 
@@ -225,7 +230,7 @@ void api_change_image(struct sim *sim, struct sim_pod *pod)
     pod->api.image++;
     pod->api.generation++;
     sim_trace(sim, "API: %s gets image %u", pod->uid, pod->api.image);
-    changed(sim, pod);
+    api_changed(sim, pod);
 }
 
 void api_touch(struct sim *sim, struct sim_pod *pod)
@@ -240,7 +245,7 @@ void api_touch(struct sim *sim, struct sim_pod *pod)
         sim_trace(sim, "API: somebody writes that %s is pending", pod->uid);
         pod->api.phase = PHASE_PENDING;
     }
-    changed(sim, pod);
+    api_changed(sim, pod);
 }
 
 static void mark_deleted(struct sim *sim, struct sim_pod *pod, int64_t grace_s)
@@ -249,7 +254,7 @@ static void mark_deleted(struct sim *sim, struct sim_pod *pod, int64_t grace_s)
     pod->api.deletion_ms = sim_now(sim).unix_ms + grace_s * 1000;
     pod->api.grace_s = grace_s;
     pod->api.generation++;
-    changed(sim, pod);
+    api_changed(sim, pod);
 }
 
 void api_delete(struct sim *sim, struct sim_pod *pod, int64_t grace_s)
@@ -273,7 +278,7 @@ void api_drop_finalizer(struct sim *sim, struct sim_pod *pod)
     if (!pod->api.exists || !pod->api.finalizer)
         return;
     pod->api.finalizer = false;
-    changed(sim, pod);
+    api_changed(sim, pod);
     /* With grace 0 the object only waited for this. */
     if (pod->api.deletion_ms && pod->api.grace_s == 0)
         remove_object(sim, pod);
@@ -346,13 +351,15 @@ static void patch_arrives(struct sim *sim, const struct event *event)
         api->ready_known = event->pod.ready_known;
         api->ready = event->pod.ready;
         api->late = event->pod.late;
+        api->resize_waits = event->pod.resize_waits;
+        api->resize_runs = event->pod.resize_runs;
         api->start_ms = event->pod.start_ms;
         memcpy(api->restarts, event->pod.restarts, sizeof(api->restarts));
         memcpy(api->init_done, event->pod.init_done, sizeof(api->init_done));
         api->terminated = event->pod.terminated;
         api->exit_code = event->pod.exit_code;
         memcpy(api->container_id, event->pod.container_id, sizeof(api->container_id));
-        changed(sim, pod);
+        api_changed(sim, pod);
         answer.pod.version = api->version;
     }
     sim_after(sim, sim_random(sim, 100), answer);
@@ -426,6 +433,7 @@ static bool read_status(struct sim *sim, const struct sim_pod *pod, const struct
         return false;
     const struct json *cond = json_first(json_get(status, "conditions"));
     for (; cond; cond = json_next(cond)) {
+        resize_read(cond, ret);
         if (!str_eq(json_get_string(cond, "type"), "Ready"))
             continue;
         ret->ready_known = true;
@@ -490,7 +498,7 @@ static void delete_arrives(struct sim *sim, const struct event *event)
         check_final_delete(sim, pod);
         pod->api.grace_s = 0;
         if (pod->api.finalizer)
-            changed(sim, pod);
+            api_changed(sim, pod);
         else
             remove_object(sim, pod);
     }

@@ -353,6 +353,7 @@ static void op_launch(void *world, struct pod *pod, uint32_t container, const ch
         .held = true,
     };
     str_copy(machine->id, sizeof(machine->id), id);
+    resize_launched(machine, pod);
     sim_after(sim, sim_random(sim, 400),
               (struct event){.fn = boot, .a = machine_index(sim, machine)});
 }
@@ -552,6 +553,7 @@ void host_ops(struct world_ops *ops)
     ops->stop = op_stop;
     ops->kill = op_kill;
     ops->hook = hook_ask;
+    resize_ops(ops);
     ops->look = op_look;
     ops->put_away = op_put_away;
     ops->clean = op_clean;

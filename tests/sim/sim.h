@@ -37,6 +37,8 @@ struct api_pod {
     uint32_t restarts[CONTAINERS_MAX];
     bool init_done[CONTAINERS_MAX]; /* reported as ended with 0 */
     uint32_t image;                 /* its version: users change it */
+    struct resources size;          /* of the container that stays; users change it */
+    bool resize_waits, resize_runs; /* as last posted */
     /* The container's state as last posted. */
     bool terminated;
     int32_t exit_code;
@@ -65,7 +67,8 @@ struct sim_pod {
     char name[16];
     struct api_pod api;
     enum restart_policy restart_policy;
-    bool rule;          /* with policy Never: the container restarts after RULE_CODE */
+    bool rule; /* with policy Never: the container restarts after RULE_CODE */
+    bool cpu_restarts, memory_restarts;
     uint32_t inits;     /* init containers */
     int64_t deadline_s; /* activeDeadlineSeconds; 0: none */
     struct sim_container containers[CONTAINERS_MAX];
@@ -100,6 +103,8 @@ struct sim_machine {
     uint32_t attempt;
     enum sim_machine_state state;
     uint32_t image;
+    struct resources size;
+    int64_t cpu_most; /* what it was started with */
     bool asked;       /* to end, by the agent */
     bool lost;        /* its end was never written down */
     bool removed;     /* nothing of it is left on the host */
@@ -209,6 +214,17 @@ void api_touch(struct sim *sim, struct sim_pod *pod);
 
 /* What the policy and rules say to such an end of a container. */
 bool sim_will_restart(const struct sim_pod *pod, uint32_t container, int32_t exit_code);
+
+void api_changed(struct sim *sim, struct sim_pod *pod); /* a new version of it, and news */
+
+/* resize.c */
+struct json;
+void resize_ops(struct world_ops *ops);
+void resize_create(struct sim *sim, struct sim_pod *pod);
+void resize_pod(struct sim *sim, struct sim_pod *pod);
+void resize_launched(struct sim_machine *machine, const struct pod *pod);
+void resize_read(const struct json *condition, struct api_pod *ret);
+void resize_check(struct sim *sim, const struct sim_pod *pod, const struct sim_machine *machine);
 
 /* story.c: what users and fate do, and what must be true in the end. */
 void story_begin(struct sim *sim);

@@ -53,7 +53,7 @@ static void deed(struct sim *sim, const struct event *event)
     if (sim->calm)
         return;
     str_fmt(name, sizeof(name), "p%u", sim->pods_len);
-    switch (sim_random(sim, 14)) {
+    switch (sim_random(sim, 16)) {
     case 0:
     case 1:
     case 2:
@@ -86,6 +86,11 @@ static void deed(struct sim *sim, const struct event *event)
     case 11:
         if (pod)
             evict(sim, pod);
+        break;
+    case 12:
+    case 13:
+        if (pod)
+            resize_pod(sim, pod);
         break;
     default:
         kill_agent(sim);
@@ -151,6 +156,7 @@ static void check_running(struct sim *sim, const struct sim_pod *pod)
         sim_fail(sim, "%s: still at init container %u", pod->uid, machine->container);
     if (machine->image != pod->api.image && !pod->forgiven)
         sim_fail(sim, "%s: runs image %u instead of %u", pod->uid, machine->image, pod->api.image);
+    resize_check(sim, pod, machine);
     str_fmt(id, sizeof(id), "unikernel://%s", machine->id);
     if (!str_eq(id, pod->api.container_id))
         sim_fail(sim, "%s: runs %s, reports %s", pod->uid, id, pod->api.container_id);

@@ -36,6 +36,7 @@ static inline void fixture_init(struct fixture *f)
         .image = "reg/app:v1",
         .pull_policy = PULL_IF_NOT_PRESENT,
         .resources = {-1, -1, -1, -1, -1, -1},
+        .desired = {-1, -1, -1, -1, -1, -1},
     };
     f->spec = (struct pod_spec){
         .uid = "u1",

@@ -35,6 +35,7 @@ struct world {
     char reason[40];
     char last_body[4096];
     char record[RECORD_BYTES];
+    char resizes[4096]; /* what the events about them say */
     uint32_t made;
 };
 
@@ -71,6 +72,11 @@ static void op_event(void *world, struct pod *pod, int container, bool warning, 
 {
     struct world *w = world;
     (void)pod;
+    if (str_starts(reason, "Resize")) {
+        str_fmt(w->resizes + strlen(w->resizes), sizeof(w->resizes) - strlen(w->resizes), "%s %s\n",
+                pod->spec->uid, message);
+        return;
+    }
     assert_int_equal(container, -1);
     assert_true(warning);
     str_copy(w->reason, sizeof(w->reason), reason);
@@ -144,12 +150,30 @@ static void make_pod_with(struct world *w, const char *owner, int64_t cpu_milli,
     str_fmt(uid, sizeof(uid), "u%u", w->made++);
     c->name = "c";
     c->image = "i:1";
-    c->resources = (struct resources){cpu_milli, -1, -1, -1, -1, -1};
+    c->resources = c->desired = (struct resources){cpu_milli, -1, -1, -1, -1, -1};
     *spec = (struct pod_spec){.ns = "ns", .resource_version = "1", .node_name = "uk-0"};
     spec->uid = spec->name = arena_strdup(arena, uid);
     spec->dns_policy = "Default";
     spec->controller_uid = owner;
     spec->features = features;
+    spec->containers = c;
+    spec->containers_len = 1;
+    reconcile_pod(w->r, arena, spec);
+}
+
+/* The next version of its spec. */
+static void resize_pod(struct world *w, const char *uid, int64_t generation, int64_t cpu_milli)
+{
+    struct arena *arena = arena_new(1024);
+    struct pod_spec *spec = arena_alloc(arena, sizeof(*spec));
+    struct container_spec *c = arena_alloc(arena, sizeof(*c));
+    c->name = "c";
+    c->image = "i:1";
+    c->resources = c->desired = (struct resources){cpu_milli, -1, -1, -1, -1, -1};
+    *spec = (struct pod_spec){.ns = "ns", .resource_version = "9", .node_name = "uk-0"};
+    spec->uid = spec->name = arena_strdup(arena, uid);
+    spec->dns_policy = "Default";
+    spec->generation = generation;
     spec->containers = c;
     spec->containers_len = 1;
     reconcile_pod(w->r, arena, spec);
@@ -350,6 +374,86 @@ static void a_static_pod_needs_no_api(void **state)
     world_free(w);
 }
 
+/* "Creating" is told after a moment. */
+static void settle(struct world *w)
+{
+    (void)turn(w, NULL);
+    w->now.mono_ms += STATUS_COALESCE_MS;
+    (void)turn(w, NULL);
+}
+
+#define LONG_BODY "\"reason\":\"Deferred\",\"message\":\"Node didn't have enough resource: cpu, "
+
+/* It is told once, keeps its old size in the books, outlives the agent, and comes true the moment
+ * that another Pod's end makes room. */
+static void a_resize_waits_for_room(void **state)
+{
+    struct world *w = world_new();
+    (void)state;
+    w->cpu_milli = 4000;
+    make_pod(w, NULL, 1000);
+    make_pod(w, NULL, 2500);
+    settle(w);
+    resize_pod(w, "u0", 2, 2000);
+    settle(w);
+    reconcile_touch_all(w->r);
+    settle(w);
+    assert_string_equal(w->resizes,
+                        "u0 Pod resize Deferred: {\"containers\":[{\"name\":\"c\",\"resources\":{"
+                        "\"requests\":{\"cpu\":\"2\"}}}],\"generation\":2,\"error\":\"Node didn't "
+                        "have enough resource: cpu, requested: 2000, used: 2500, capacity: "
+                        "4000\"}\n");
+    assert_non_null(strstr(w->last_body, LONG_BODY));
+    assert_non_null(strstr(w->last_body, "\"allocatedResources\":{\"cpu\":\"1\"}"));
+    assert_non_null(strstr(w->last_body, "\"observedGeneration\":2,\"phase\""));
+    static char record[RECORD_BYTES];
+    memcpy(record, w->record, sizeof(record));
+    make_pod(w, NULL, 500); /* as if nothing had been asked for */
+    settle(w);
+    assert_int_equal(w->rejections, 0);
+
+    struct world *next = world_new();
+    next->cpu_milli = 4000;
+    next->made = 1;
+    make_pod(next, NULL, 2500);
+    settle(next);
+    assert_int_equal(reconcile_restore(next->r, "u0", record, strlen(record), true), 0);
+    resize_pod(next, "u0", 2, 2000);
+    settle(next);
+    assert_string_equal(next->resizes, "");
+    reconcile_pod_gone(next->r, "u1");
+    settle(next); /* it goes ... */
+    settle(next);
+    assert_non_null(strstr(next->resizes, "u0 Pod resize started: "));
+    assert_non_null(strstr(next->resizes, "u0 Pod resize completed: ")); /* nothing runs yet */
+    assert_non_null(
+        strstr(next->last_body, "{\"type\":\"PodResizePending\",\"$patch\":\"delete\"}"));
+    assert_non_null(strstr(next->last_body, "\"allocatedResources\":{\"cpu\":\"2\"}"));
+    world_free(w);
+    world_free(next);
+}
+
+static void a_resize_that_cannot_be_is_told_and_taken_back(void **state)
+{
+    struct world *w = world_new();
+    (void)state;
+    w->cpu_milli = 4000;
+    make_pod(w, NULL, 1000);
+    settle(w);
+    resize_pod(w, "u0", 2, 5000);
+    settle(w);
+    assert_non_null(strstr(w->resizes, "u0 Pod resize Infeasible: "));
+    assert_non_null(strstr(w->last_body,
+                           "\"reason\":\"Infeasible\",\"message\":\"Node didn't have "
+                           "enough capacity: cpu, requested: 5000, capacity: 4000\""));
+    w->resizes[0] = '\0';
+    resize_pod(w, "u0", 3, 1000);
+    settle(w);
+    assert_string_equal(w->resizes, "");
+    assert_null(strstr(w->last_body, "Infeasible"));
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +463,8 @@ int main(void)
         cmocka_unit_test(what_is_in_use_counts),
         cmocka_unit_test(an_unknown_node_judges_nobody),
         cmocka_unit_test(a_verdict_survives_the_agent),
+        cmocka_unit_test(a_resize_waits_for_room),
+        cmocka_unit_test(a_resize_that_cannot_be_is_told_and_taken_back),
         cmocka_unit_test(a_static_pod_needs_no_api),
     };
     return cmocka_run_group_tests_name("admission", tests, NULL, NULL);

@@ -119,6 +119,30 @@ static int launch_limited(struct world *world, int n, const char *cmdline, uint6
     return instance_launch(world->all, &spec, &seen_ops, seen, &seen->instance, &err);
 }
 
+/* The CPU limit as the kernel has it: "50000" in microseconds of 100000, or "50000 100000". */
+static void assert_limit(const struct world *world, const char *v1, const char *v2)
+{
+    struct buf text = BUF_INIT(64);
+    char path[CGROUP_PATH_MAX];
+    int version = cgroup_file(world->all->cgroups, "cpu", test_id(1), "cpu.cfs_quota_us", "cpu.max",
+                              path, sizeof(path));
+
+    if (version < 0)
+        return; /* a host without that controller */
+    assert_int_equal(file_read(path, &text), 0);
+    assert_string_equal(buf_str(&text), version == 2 ? v2 : v1);
+    buf_free(&text);
+}
+
+static void test_resize(const struct world *world, struct instance *instance)
+{
+    assert_limit(world, "50000\n", "50000 100000\n");
+    assert_int_equal(instance_resize(instance, 1500, 300), 0);
+    assert_limit(world, "150000\n", "150000 100000\n");
+    assert_int_equal(instance_resize(instance, -1, -1), 0);
+    assert_limit(world, "-1\n", "max 100000\n");
+}
+
 static void test_usage_and_removal(void **state)
 {
     struct world world;
@@ -152,6 +176,7 @@ static void test_usage_and_removal(void **state)
         assert_true(again.cpu_ns >= usage.cpu_ns);
     }
     cgroup_probe_close(&probe);
+    test_resize(&world, seen.instance);
     /* Removed while it runs: it is killed, and the group goes as soon as it can. */
     assert_int_equal(instance_remove(world.all, test_id(1), &err), 0);
     WAIT_FOR(&world, !group_exists(&world, 1));

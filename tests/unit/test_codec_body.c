@@ -34,6 +34,7 @@ static void base_status(struct pod_status *s)
     s->observed_generation = 2;
     s->containers_len = 1;
     s->containers[0].spec = &container;
+    s->containers[0].resources = &container.resources;
     s->containers[0].id = "";
     s->containers[0].image_digest = "";
     for (int i = 0; i < _COND_MAX; i++)
@@ -181,6 +182,7 @@ static void test_status_terminated(void **state)
     base_status(&s);
     s.phase = PHASE_FAILED;
     s.containers[0].spec = &plain;
+    s.containers[0].resources = &plain.resources;
     s.containers[0].state = STATE_TERMINATED;
     s.containers[0].terminated = &exit;
     s.containers[0].id = "c1";
@@ -346,6 +348,7 @@ static void test_inits(void **state)
     MEMBER(&s, "initContainerStatuses", "");
     s.inits_len = 1;
     s.containers[1] = (struct container_status){.spec = &init,
+                                                .resources = &init.resources,
                                                 .state = STATE_TERMINATED,
                                                 .terminated = &exit,
                                                 .last = &exit,

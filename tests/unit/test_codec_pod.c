@@ -121,7 +121,9 @@ static const char full[] =
     "{\"name\":\"H\",\"valueFrom\":{\"fileKeyRef\":{\"volumeName\":\"v\",\"key\":\"k\"}}},"
     "{\"name\":\"I\",\"valueFrom\":{\"newRef\":{}}}],"
     "\"resources\":{\"requests\":{\"cpu\":\"250m\",\"memory\":\"64Mi\",\"ephemeral-storage\":"
-    "\"1Gi\"},\"limits\":{\"cpu\":\"1\",\"memory\":\"128Mi\"}}}],"
+    "\"1Gi\"},\"limits\":{\"cpu\":\"1\",\"memory\":\"128Mi\"}},"
+    "\"resizePolicy\":[{\"resourceName\":\"cpu\",\"restartPolicy\":\"NotRequired\"},"
+    "{\"resourceName\":\"memory\",\"restartPolicy\":\"RestartContainer\"}]}],"
     "\"volumes\":[{\"name\":\"v\",\"hostPath\":{\"path\":\"/x\",\"type\":\"\"}},{\"name\":\"e\","
     "\"emptyDir\":{}},{\"name\":\"kube-api-access-x\",\"projected\":{\"sources\":[{\"secret\":{}}]}"
     "},"
@@ -176,6 +178,8 @@ static void check_full_container(const struct container_spec *c)
     assert_int_equal(c->resources.memory_limit_bytes, 128 << 20);
     assert_int_equal(c->resources.ephemeral_request_bytes, 1 << 30);
     assert_int_equal(c->resources.ephemeral_limit_bytes, -1);
+    assert_memory_equal(&c->desired, &c->resources, sizeof(c->desired));
+    assert_true(c->memory_restarts && !c->cpu_restarts);
 }
 
 static void test_full(void **state)

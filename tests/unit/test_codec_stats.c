@@ -68,6 +68,7 @@ static void test_pod(void **state)
             .type = (enum condition_type)i, .status = true, .since_ms = T0};
     status.containers[0] = (struct container_status){
         .spec = &container,
+        .resources = &container.resources,
         .state = STATE_RUNNING,
         .started_ms = T0 + 1000,
         .id = "0123",

@@ -4,6 +4,7 @@
 #include "core_fixture.h"
 
 #include "base/str.h"
+#include "provider/core/resize.h"
 #include "provider/core/status.h"
 
 #define STATES 100000
@@ -60,8 +61,20 @@ static void random_spec(struct fixture *f, uint64_t *random)
     f->container.pull_policy = (enum pull_policy)pick(random, 3);
 }
 
+static void random_size(struct fixture *f, uint64_t *random)
+{
+    f->container.resources.cpu_limit_milli = 500 + 100 * (int64_t)pick(random, 2);
+    f->container.resources.memory_limit_bytes = (64LL << 20) << pick(random, 2);
+    f->container.memory_restarts = one_in(random, 2);
+}
+
 static void random_observation(struct fixture *f, uint64_t *random)
 {
+    f->c.actual_known = one_in(random, 2);
+    f->c.actual = f->container.resources;
+    if (one_in(random, 2))
+        random_size(f, random);
+    f->c.resize_retry_ms = some_time(random);
     f->c.image = (enum image_state)pick(random, 4);
     f->c.image_failures = pick(random, 3);
     f->c.image_retry_ms = some_time(random);
@@ -104,7 +117,8 @@ static const char *broken_rule(const struct fixture *f, const struct action *act
     bool wanted = !ending && !refused && !f->obs.stopped_for_good &&
                   f->spec.api_phase != PHASE_SUCCEEDED && f->spec.api_phase != PHASE_FAILED;
     bool stops = !wanted || f->c.stop_sent || container_changed(&f->container, &f->c) ||
-                 container_doom(&f->container, &f->c) != DOOM_NONE;
+                 container_doom(&f->container, &f->c) != DOOM_NONE ||
+                 container_resize(&f->container, &f->c) == RESIZE_BY_RESTART;
     bool runs = f->c.machine == MACHINE_RUNNING;
     const struct container_observed of_image = {.running_hash = f->c.image_hash};
 
@@ -120,6 +134,11 @@ static const char *broken_rule(const struct fixture *f, const struct action *act
         if (f->c.image_hash && container_changed(&f->container, &of_image))
             return "launched from the image before";
         return f->obs.net == NET_UP && f->c.image == IMAGE_READY ? NULL : "launched unprepared";
+    case ACTION_RESIZE:
+        return runs && !stops &&
+                       f->c.actual.memory_limit_bytes == f->container.resources.memory_limit_bytes
+                   ? NULL
+                   : "odd resize";
     case ACTION_STOP:
         return runs && stops && action->grace_ms > 0 ? NULL : "odd stop";
     case ACTION_POST_START:
@@ -220,7 +239,12 @@ static void carry_out(struct fixture *f, const struct action *action, bool *forg
         break;
     case ACTION_LAUNCH:
         observe_starting(&f->c, "id");
+        f->c.actual = f->container.resources;
+        f->c.actual_known = true;
         assert_int_equal(f->c.attempt, action->attempt);
+        break;
+    case ACTION_RESIZE:
+        f->c.actual = f->container.resources;
         break;
     case ACTION_STOP:
         f->c.stop_sent = true;
@@ -304,7 +328,10 @@ static void random_event(struct fixture *f, uint64_t *random)
 {
     struct machine_exit exit = {.exit_code = (int32_t)pick(random, 2)};
 
-    switch (pick(random, 16)) {
+    switch (pick(random, 17)) {
+    case 16:
+        random_size(f, random);
+        break;
     case 0:
         if (!f->spec.deletion_ms) {
             f->spec.deletion_ms = f->now.unix_ms + 30000;

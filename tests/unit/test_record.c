@@ -284,6 +284,44 @@ static void test_accepted(void **state)
     }
 }
 
+/* What it was given, what it runs with and what waits outlive the agent; of an older record nothing
+ * of that is known. */
+static void test_resize(void **state)
+{
+    static const struct pod_resize resize = {.pending = RESIZE_INFEASIBLE,
+                                             .message = "no hot-plug",
+                                             .pending_generation = 3,
+                                             .pending_since_ms = 1700000000001,
+                                             .in_progress = true,
+                                             .progress_generation = 2,
+                                             .progress_since_ms = 1700000000000};
+    struct subject s;
+    struct record r = {0};
+    struct arena *arena = arena_new(512);
+    (void)state;
+    struct pod *pod = full_pod(&s, MACHINE_RUNNING);
+    CLEANUP(free) char *older = encode(pod);
+    assert_int_equal(decode(older, true, arena, &r), 0);
+    assert_false(r.resized || r.containers[0].allocated_known || r.containers[0].actual_known);
+    struct container_observed *c = &pod->containers[0];
+    c->allocated_known = c->actual_known = true;
+    c->allocated = (struct resources){100, 0, 64 << 20, -1, -1, 1LL << 50};
+    c->actual = (struct resources){-1, -1, -1, -1, -1, -1};
+    c->cpus = 2;
+    pod->obs.resize = &resize;
+    CLEANUP(free) char *text = encode(pod);
+    assert_int_equal(decode(text, true, arena, &r), 0);
+    assert_true(r.resized && r.containers[0].allocated_known && r.containers[0].actual_known);
+    assert_memory_equal(&r.containers[0].allocated, &c->allocated, sizeof(c->allocated));
+    assert_memory_equal(&r.containers[0].actual, &c->actual, sizeof(c->actual));
+    assert_int_equal(r.containers[0].cpus, 2);
+    assert_memory_equal(&r.resize, &resize, sizeof(resize));
+    assert_int_equal(decode(RECORD("1", NAMES, "\"cpus\":-1,"), true, arena, &r), -EBADMSG);
+    assert_int_equal(decode(RECORD("1", NAMES, "\"actual\":{\"cpuLimit\":-5},"), true, arena, &r),
+                     -EBADMSG);
+    arena_free(arena);
+}
+
 static void test_refused(void **state)
 {
     static const char *const rows[] = {
@@ -330,6 +368,9 @@ static void test_refused(void **state)
         RECORD("1", NAMES, "\"last\":{\"console\":7},"),
         RECORD("1", NAMES, "\"last\":{\"code\":\"1\"},"),
         /* Absurd numbers. */
+        RECORD("1", NAMES, "\"allocated\":7,"),
+        "{\"version\":1," NAMES ",\"resize\":{\"pending\":3},\"containers\":[{\"name\":\"c\"}]}",
+        "{\"version\":1," NAMES ",\"resize\":[],\"containers\":[{\"name\":\"c\"}]}",
         RECORD("1", NAMES, "\"attempt\":-1,"),
         RECORD("1", NAMES, "\"attempt\":4294967296,"),
         RECORD("1", NAMES, "\"attempt\":1.5,"),
@@ -359,7 +400,7 @@ int main(void)
         cmocka_unit_test(test_other_boot), cmocka_unit_test(test_bare),
         cmocka_unit_test(test_inits),      cmocka_unit_test(test_longest),
         cmocka_unit_test(test_truncated),  cmocka_unit_test(test_accepted),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_resize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
