@@ -173,6 +173,8 @@ void reconcile_pod(struct reconcile *r, struct arena *arena, const struct pod_sp
             pod->origin = POD_FROM_API;
             seed_from_api(pod);
             pod_take_static(pod);
+            if (!pod->same_boot)
+                pod_sandbox_changed(spec, &pod->obs);
         }
         if (changed)
             pod->refusal_told = false;

@@ -107,6 +107,8 @@ static void encode_container(struct json_writer *w, const struct pod *pod, size_
               str_fmt(hash, sizeof(hash), "%llx", (unsigned long long)c->running_hash));
     jw_bool(w, "asked", c->machine == MACHINE_EXITED && (c->stop_sent || c->kill_sent));
     jw_int(w, "restart", (int64_t)c->restart_ms);
+    if (c->again)
+        jw_bool(w, "again", true);
     encode_health(w, c);
     encode_size(w, c);
     encode_exit(w, "exit", &c->exit);
@@ -292,6 +294,7 @@ static void decode_machine(struct reader *r, const struct json *object, bool sam
     decode_exit(r, json_get(object, "exit"), &c->exit);
     decode_exit(r, json_get(object, "last"), &c->last);
     c->running_hash = get_hash(r, object, "imageHash");
+    c->again = get_bool(r, object, "again");
     decode_health(r, object, c);
     decode_size(r, object, c);
     bool asked = get_bool(r, object, "asked");

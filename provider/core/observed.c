@@ -208,6 +208,7 @@ void observe_starting(struct container_observed *c, const char *id)
         count_up(&c->attempt);
     }
     c->machine = MACHINE_STARTING;
+    c->again = false;
     c->prepare = PREPARE_NEEDED;
     if (c->running_hash != c->image_hash)
         c->crashes = 0; /* another image: its own back-off */

@@ -109,7 +109,8 @@ struct container_observed {
     uint32_t restart_max_ms; /* cap of the back-off after crashes; 0: BACKOFF_MAX_MS */
     uint32_t crashes;        /* in a row, for CrashLoopBackOff: 0 means start at once [saved] */
     uint64_t restart_ms;     /* mono; not before this [saved] */
-    bool ready;              /* as last reported; kept over an agent restart [saved] */
+    bool again; /* the sandbox before is gone, and what this one did in it counts no more [saved] */
+    bool ready; /* as last reported; kept over an agent restart [saved] */
 
     enum probe_result probes[_PROBE_MAX]; /* of the current attempt [saved] */
     enum hook_state post_start;           /* [saved] */

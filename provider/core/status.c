@@ -38,7 +38,7 @@ static bool restarts(const struct pod_spec *spec, const struct pod_observed *obs
 
     if (pod_ending(spec, obs) || obs->stopped_for_good || obs->verdict || api_terminal(spec))
         return false;
-    return c->machine != MACHINE_EXITED || container_replaced(c) ||
+    return c->machine != MACHINE_EXITED || c->again || container_replaced(c) ||
            container_will_restart(spec, i, &c->exit);
 }
 
@@ -64,6 +64,10 @@ static void count_init(const struct pod_spec *spec, const struct pod_observed *o
 {
     const struct container_observed *c = &obs->containers[i];
 
+    if (c->again) {
+        census->init_pending++;
+        return;
+    }
     if ((c->machine == MACHINE_EXITED && c->exit.exit_code == 0) || init_passed(spec, obs, i))
         return;
     if (c->machine == MACHINE_EXITED && !restarts(spec, obs, i))
@@ -225,9 +229,10 @@ static void set_not_yet(struct container_status *cs, const struct pod_spec *spec
     } else if (c->machine == MACHINE_FAILED) {
         set_waiting(cs, c->start_reason[0] ? c->start_reason : "CreateContainerError",
                     c->start_error);
-    } else if (c->machine == MACHINE_EXITED && crash_loops(c)) {
+    } else if (c->machine == MACHINE_EXITED && !c->again && crash_loops(c)) {
         set_crash_loop(cs, spec, c);
-    } else if (container_replaced(c) || (c->machine == MACHINE_EXITED && c->exit.unhealthy)) {
+    } else if (c->again || container_replaced(c) ||
+               (c->machine == MACHINE_EXITED && c->exit.unhealthy)) {
         /* Of a guest that ended well when a probe's failure made us ask for it, the API server
          * would not take it back (contract 3.2). */
         set_waiting(cs, creating(spec), "");
@@ -265,6 +270,18 @@ static void set_never_ran(struct container_status *cs, const struct pod_spec *sp
         set_waiting(cs, creating(spec), "");
 }
 
+/* It runs once more in a new sandbox. With policy OnFailure the API server takes no state of an
+ * init container after its good end but another end. */
+static const struct machine_exit *good_end(const struct pod_spec *spec, size_t i,
+                                           const struct container_observed *c)
+{
+    if (!pod_is_init(spec, i) || spec->restart_policy != RESTART_ON_FAILURE)
+        return NULL;
+    if (c->machine == MACHINE_EXITED)
+        return c->again && c->exit.exit_code == 0 ? &c->exit : NULL;
+    return c->last.valid && c->last.exit_code == 0 ? &c->last : NULL;
+}
+
 static void container_status(const struct pod_spec *spec, const struct pod_observed *obs, size_t i,
                              const struct refusal *refusal, struct container_status *cs)
 {
@@ -279,13 +296,17 @@ static void container_status(const struct pod_spec *spec, const struct pod_obser
     };
     cs->resources =
         c->machine == MACHINE_RUNNING && c->actual_known ? &c->actual : &cs->spec->resources;
-    if (c->machine == MACHINE_RUNNING) {
+    if (good_end(spec, i, c)) {
+        set_terminated(cs, good_end(spec, i, c));
+        cs->id = cs->terminated->id;
+        cs->last = NULL;
+    } else if (c->machine == MACHINE_RUNNING) {
         cs->state = STATE_RUNNING;
         cs->started_ms = c->started_ms;
         cs->started = probe_started(cs->spec, c);
         cs->ready = !pod_is_init(spec, i) && probe_ready(cs->spec, c);
     } else if (pod_is_init(spec, i) && c->machine == MACHINE_EXITED && c->exit.exit_code == 0 &&
-               !container_replaced(c)) {
+               !c->again && !container_replaced(c)) {
         set_terminated(cs, &c->exit);
         cs->ready = true;
     } else if (init_passed(spec, obs, i)) {

@@ -156,12 +156,13 @@ enum doom container_doom(const struct container_spec *container, const struct co
 
 static bool is_done(const struct container_observed *c)
 {
-    return c->machine == MACHINE_EXITED && !container_replaced(c) && c->exit.exit_code == 0;
+    return c->machine == MACHINE_EXITED && !c->again && !container_replaced(c) &&
+           c->exit.exit_code == 0;
 }
 
 static bool has_begun(const struct container_observed *c)
 {
-    return c->machine != MACHINE_NONE || c->exit.valid || c->last.valid;
+    return !c->again && (c->machine != MACHINE_NONE || c->exit.valid || c->last.valid);
 }
 
 /* The last one that ever began tells: those before it are done, even if a record of them is lost.
@@ -190,7 +191,7 @@ static bool ended_for_good(const struct pod_spec *spec, const struct pod_observe
 {
     const struct container_observed *c = &obs->containers[i];
 
-    return c->machine == MACHINE_EXITED && !container_replaced(c) &&
+    return c->machine == MACHINE_EXITED && !c->again && !container_replaced(c) &&
            !container_will_restart(spec, i, &c->exit);
 }
 
@@ -211,6 +212,22 @@ bool pod_stopped_for_good(const struct pod_spec *spec, const struct pod_observed
     return len > 0;
 }
 
+void pod_sandbox_changed(const struct pod_spec *spec, struct pod_observed *obs)
+{
+    size_t len = pod_common_len(spec, obs);
+
+    if (len <= spec->containers_len || spec->restart_policy == RESTART_NEVER || obs->verdict ||
+        pod_ending(spec, obs) || api_terminal(spec) || pod_stopped_for_good(spec, obs))
+        return;
+    for (size_t i = 0; i < len; i++) {
+        struct container_observed *c = &obs->containers[i];
+
+        c->again = has_begun(c);
+        if (c->again && pod_is_init(spec, i))
+            c->crashes = 0; /* its good end was none */
+    }
+}
+
 /* Whether a start is wanted at all, now or later. */
 static bool wants_start(const struct plan *plan, size_t i)
 {
@@ -221,7 +238,7 @@ static bool wants_start(const struct plan *plan, size_t i)
     case MACHINE_FAILED:
         return true;
     case MACHINE_EXITED:
-        return container_replaced(c) || container_will_restart(plan->spec, i, &c->exit);
+        return c->again || container_replaced(c) || container_will_restart(plan->spec, i, &c->exit);
     case MACHINE_STARTING:
     case MACHINE_RUNNING:
         break;

@@ -51,6 +51,11 @@ bool container_will_restart(const struct pod_spec *spec, size_t i, const struct 
 /* The init container whose turn it is, or that failed for good; those before it are done. False:
  * all are, or a regular container was started before, after which no init container runs again. */
 bool pod_find_init(const struct pod_spec *spec, const struct pod_observed *obs, size_t *ret);
+/* The host was started anew, and the Pod's network and files in memory went with it: as with a
+ * kubelet's new sandbox, init containers run again before the container that stays, unless the
+ * Pod's policy is Never or nothing of it will run any more. Of a Pod whose machines are known to be
+ * gone, once. */
+void pod_sandbox_changed(const struct pod_spec *spec, struct pod_observed *obs);
 /* Containers that both spec and observation know. */
 size_t pod_common_len(const struct pod_spec *spec, const struct pod_observed *obs);
 

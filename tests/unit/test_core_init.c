@@ -180,6 +180,57 @@ static void deleted_before_all(struct fixture *f)
     delete_it(f);
 }
 
+/* The host was started anew while the Pod ran. */
+static void rebooted(struct fixture *f)
+{
+    images(f);
+    for (size_t i = 1; i <= 2; i++) {
+        run(f, i);
+        observe_exit(&f->all[i], &f->inits[i - 1], &(struct machine_exit){0}, &f->now);
+    }
+    run(f, 0);
+    observe_lost(&f->all[0], &f->container, &f->now);
+    pod_sandbox_changed(&f->spec, &f->obs);
+}
+
+static void rebooted_and_first_runs(struct fixture *f)
+{
+    rebooted(f);
+    run(f, 1);
+}
+
+static void rebooted_and_first_done(struct fixture *f)
+{
+    rebooted_and_first_runs(f);
+    observe_exit(&f->all[1], &f->inits[0], &(struct machine_exit){0}, &f->now);
+}
+
+static void rebooted_and_first_failed(struct fixture *f)
+{
+    rebooted_and_first_runs(f);
+    observe_exit(&f->all[1], &f->inits[0], &(struct machine_exit){.exit_code = 3}, &f->now);
+}
+
+static void rebooted_and_all_done(struct fixture *f)
+{
+    rebooted_and_first_done(f);
+    run(f, 2);
+    observe_exit(&f->all[2], &f->inits[1], &(struct machine_exit){0}, &f->now);
+}
+
+static void rebooted_and_well(struct fixture *f)
+{
+    rebooted_and_all_done(f);
+    run(f, 0);
+}
+
+static void rebooted_when_done(struct fixture *f)
+{
+    rebooted_and_well(f);
+    observe_exit(&f->all[0], &f->container, &(struct machine_exit){0}, &f->now);
+    pod_sandbox_changed(&f->spec, &f->obs);
+}
+
 static const struct row rows[] = {
     {"the first one's image and the network", nothing, .actions = "pull/1 net-add",
      .states = "PodInitializing PodInitializing PodInitializing",
@@ -253,6 +304,32 @@ static const struct row rows[] = {
     {"and when it is down: Failed, the rest never ran", deleted_after_first, .actions = "",
      .phase = PHASE_FAILED, .states = "PodInitializing Error PodInitializing",
      .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
+    {"after a restart of the host the first runs again", rebooted, .actions = "launch/1",
+     .states = "PodInitializing PodInitializing PodInitializing",
+     .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
+    {"alone", rebooted_and_first_runs, .actions = "",
+     .states = "PodInitializing running PodInitializing",
+     .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
+    {"then the second", rebooted_and_first_done, .actions = "launch/2",
+     .states = "PodInitializing Completed PodInitializing",
+     .incomplete = "containers with incomplete status: [i2]", .ready_inits = "tf"},
+    {"then what stays", rebooted_and_all_done, .actions = "launch/0", .phase = PHASE_RUNNING,
+     .states = "PodInitializing Completed Completed", .ready_inits = "tt"},
+    {"and all is well", rebooted_and_well, .actions = "", .phase = PHASE_RUNNING,
+     .states = "running Completed Completed", .ready_inits = "tt"},
+    {"OnFailure: the API server takes back no good end of an init container",
+     rebooted_and_first_runs, .restart = RESTART_ON_FAILURE, .actions = "",
+     .states = "PodInitializing Completed Completed",
+     .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
+    {"but another end", rebooted_and_first_failed, .restart = RESTART_ON_FAILURE,
+     .actions = "launch/1", .states = "PodInitializing Error Completed",
+     .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
+    {"a Pod that is done stays so", rebooted_when_done, .restart = RESTART_ON_FAILURE,
+     .actions = "net-del", .phase = PHASE_SUCCEEDED, .states = "Completed Completed Completed",
+     .ready_inits = "tt"},
+    {"with Never it has failed", rebooted, .restart = RESTART_NEVER, .actions = "net-del",
+     .phase = PHASE_FAILED, .states = "ContainerStatusUnknown Completed Completed",
+     .ready_inits = "tt"},
     {"deleted before the first", deleted_before_all, .actions = "", .phase = PHASE_FAILED,
      .states = "PodInitializing PodInitializing PodInitializing",
      .incomplete = "containers with incomplete status: [i1 i2]", .ready_inits = "ff"},
