@@ -6,6 +6,7 @@
 #include "provider/agent.h"
 #include "runtime/image_gc.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 struct image_collector {
@@ -34,6 +35,31 @@ static bool in_use(void *userdata, const char *digest)
     return question.used;
 }
 
+static int collect(struct agent *agent, const struct image_gc_config *rules)
+{
+    struct image_gc_result result;
+    /* Before the first list nobody knows what is used. */
+    if (!agent->images || !agent->reconcile || !reconcile_is_synced(agent->reconcile))
+        return -EAGAIN;
+    int r = image_gc(agent->images, rules, in_use, agent, &result);
+    if (r < 0)
+        return r;
+    if (result.removed || result.blobs)
+        log_info(NULL, "images",
+                 "removed %zu images and %zu blobs: the disk was %u%% full, is %u%%",
+                 result.removed, result.blobs, result.before, result.after);
+    if (result.still_too_full && rules->high_percent > 0)
+        log_warn(NULL, "images", "the images' disk is %u%% full and no image is left to remove",
+                 result.after);
+    return result.removed || result.blobs;
+}
+
+int image_collector_reclaim(struct agent *agent)
+{
+    static const struct image_gc_config everything = {.high_percent = 0, .low_percent = 0};
+    return collect(agent, &everything);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct image_collector *collector = timer->data;
@@ -45,18 +71,9 @@ static void on_timer(uv_timer_t *timer)
         .min_age_s = (uint64_t)config->image_gc_min_age_s,
         .max_age_s = (uint64_t)config->image_gc_max_age_s,
     };
-    struct image_gc_result result;
-    /* 100 turns it off, as with the kubelet. Before the first list nobody knows what is used. */
-    if ((rules.high_percent == 100 && rules.max_age_s == 0) || !agent->images ||
-        !agent->reconcile || image_gc(agent->images, &rules, in_use, agent, &result) < 0)
-        return;
-    if (result.removed || result.blobs)
-        log_info(NULL, "images",
-                 "removed %zu images and %zu blobs: the disk was %u%% full, is %u%%",
-                 result.removed, result.blobs, result.before, result.after);
-    if (result.still_too_full)
-        log_warn(NULL, "images", "the images' disk is %u%% full and no image is left to remove",
-                 result.after);
+    /* 100 turns it off, as with the kubelet. */
+    if (rules.high_percent < 100 || rules.max_age_s > 0)
+        (void)collect(agent, &rules);
 }
 
 struct image_collector *image_collector_start(struct agent *agent)

@@ -10,6 +10,7 @@
 #include "k8s/events.h"
 #include "provider/agent.h"
 #include "provider/host.h"
+#include "provider/image_gc.h"
 #include "provider/local_storage.h"
 #include "provider/machines.h"
 #include "provider/node.h"
@@ -156,7 +157,6 @@ static void evict(struct pressure *pressure, const struct threshold *threshold)
     size_t len;
     struct candidate *list = candidates(pressure, threshold->signal, &len);
     size_t first = candidate_first(list, len);
-    tell_node(pressure, signal_resource(threshold->signal));
     if (first < len) {
         struct pod *pod = reconcile_find_uid(agent->reconcile, list[first].spec->uid);
         evict_message(verdict.message, sizeof(verdict.message), threshold,
@@ -182,26 +182,47 @@ static bool is_evicting(struct pressure *pressure)
     return pressure->evicted[0] != '\0';
 }
 
-void pressure_check(struct pressure *pressure)
+/* The first threshold that is met by what was measured; NULL: none. Memory comes first: it cannot
+ * wait. */
+static const struct threshold *find_met(const struct pressure *pressure, bool met[_EVICT_MAX])
 {
-    const struct agent *agent = pressure->agent;
-    uint64_t now_ms = clock_mono_ms();
-    uint64_t transition_ms = (uint64_t)agent->config.eviction_transition_seconds * 1000;
     const struct threshold *first = NULL;
-    bool met[_EVICT_MAX] = {false};
-    measure(pressure);
     for (size_t i = 0; i < pressure->thresholds_len; i++) {
         const struct threshold *threshold = &pressure->thresholds[i];
         if (!threshold_met(threshold, &pressure->levels[threshold->signal]))
             continue;
         met[signal_condition(threshold->signal)] = true;
-        /* Memory goes first: it cannot wait. */
         if (!first || threshold->signal < first->signal)
             first = threshold;
     }
+    return first;
+}
+
+/* What no Pod uses goes before a Pod does: the kubelet's reclaimNodeLevelResources. */
+static void reclaim(struct pressure *pressure, const struct threshold *threshold)
+{
+    bool met[_EVICT_MAX] = {false};
+    tell_node(pressure, signal_resource(threshold->signal));
+    if (signal_condition(threshold->signal) == EVICT_DISK &&
+        image_collector_reclaim(pressure->agent) > 0) {
+        measure(pressure);
+        threshold = find_met(pressure, met);
+    }
+    if (threshold)
+        evict(pressure, threshold);
+}
+
+void pressure_check(struct pressure *pressure)
+{
+    const struct agent *agent = pressure->agent;
+    uint64_t now_ms = clock_mono_ms();
+    uint64_t transition_ms = (uint64_t)agent->config.eviction_transition_seconds * 1000;
+    bool met[_EVICT_MAX] = {false};
+    measure(pressure);
+    const struct threshold *first = find_met(pressure, met);
     for (int i = 0; i < _EVICT_MAX; i++)
         pressure->holds[i] = pressure_update(&pressure->seen_ms[i], met[i], now_ms, transition_ms);
     /* Before the list is known, nobody can be compared. */
     if (first && reconcile_is_synced(agent->reconcile) && !is_evicting(pressure))
-        evict(pressure, first);
+        reclaim(pressure, first);
 }

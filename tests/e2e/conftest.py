@@ -89,6 +89,20 @@ def agent(session_agent):
 
 
 @pytest.fixture
+def reconfigure(agent):
+    """Restarts the agent with other keys; the guests go on."""
+    before = dict(agent.config)
+
+    def restart(**config):
+        assert agent.stop() == 0
+        agent.config = {**before, **config}
+        agent.start()
+
+    yield restart
+    restart()
+
+
+@pytest.fixture
 def node(cluster):
     return Node(cluster)
 

@@ -1,9 +1,12 @@
 """A Pod's containers as the kubelet lives them: init containers, restart rules, readiness gates,
 termination messages, and what kubectl shows of a Pod that crashes again and again."""
+import glob
 import json
 import os
 import re
 import signal
+
+import pytest
 
 from harness import container_state
 
@@ -35,6 +38,46 @@ def shown(space, name):
 
 def waits_for_gate(pod):
     return condition(pod, "Ready").get("reason") == "ReadinessGatesNotReady"
+
+
+class Group:
+    """The memory that the kernel counts for a machine, and its limit."""
+
+    def __init__(self, cluster, pod):
+        name = pod["status"]["containerStatuses"][0]["containerID"].split("//")[1]
+        found = glob.glob(f"/sys/fs/cgroup/memory/{cluster.spaces.cgroup}/{name}") + \
+            glob.glob(f"/sys/fs/cgroup/{cluster.spaces.cgroup}/{name}/memory.max")
+        if not found:
+            pytest.skip("this host lets nobody make memory cgroups: see test_oom in "
+                        "tests/unit/test_cgroup.c")
+        self.v2 = found[0].endswith("memory.max")
+        self.path = os.path.dirname(found[0]) if self.v2 else found[0]
+
+    def _file(self, v1, v2):
+        return os.path.join(self.path, v2 if self.v2 else v1)
+
+    def usage(self):
+        with open(self._file("memory.usage_in_bytes", "memory.current"), encoding="utf-8") as file:
+            return int(file.read())
+
+    def limit(self, amount):
+        with open(self._file("memory.limit_in_bytes", "memory.max"), "w", encoding="utf-8") as file:
+            file.write(str(amount))
+
+
+def test_machine_out_of_memory(space, cluster):
+    """The kernel kills the VMM, as it does a container's process: the limit is lowered to what is
+    in use, and then the guest touches more of its memory."""
+    space.pod("greedy", restartPolicy="Never",
+              container={"resources": {"limits": {"memory": "64Mi"}}})
+    pod = space.ready("greedy")
+    group = Group(cluster, pod)
+    group.limit(group.usage() + (1 << 20))
+    space.tell(pod, "/mem?mb=40")
+    pod = space.wait("greedy", lambda p: p["status"].get("phase") == "Failed")
+    ended = container_state(pod, "terminated")
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+    assert shown(space, "greedy") == "OOMKilled"
 
 
 def test_init_containers_run_one_after_the_other(space, agent):
