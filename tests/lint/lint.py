@@ -87,6 +87,7 @@ VARIABLES = {
 AGENT_FOLDERS = ("base/", "vmm-bridge/", "runtime/", "provider/", "k8s/")
 SMALL_PROGRAMS = ("runtime/shim/", "runtime/host/", "vmm-bridge/fakevmm/")
 CODE_FOLDERS = AGENT_FOLDERS + ("tests/",)
+API_TABLE = "docs/pod-api.md"
 TEXT_ENDINGS = (".c", ".h", ".py", ".sh", ".md", ".go", ".mod", ".yaml", ".yml", ".json", ".txt",
                 ".tpl", "Makefile", "Dockerfile", ".S", ".ld", ".in")
 
@@ -317,6 +318,40 @@ def object_listing(path):
                           text=True).stdout
 
 
+def defines(root, where, name):
+    """Whether a test program of the folder has a test function, or a table, of that name."""
+    pattern = re.compile(rf"^(?:static )?void {re.escape(name)}\(|^def {re.escape(name)}\(", re.M)
+    for path in where:
+        with open(os.path.join(root, path), encoding="utf-8") as file:
+            if pattern.search(file.read()):
+                return True
+    return False
+
+
+def check_api_table(root, names):
+    """Each row of the published table names tests, and all of those exist; a row for what has no
+    effect has a dash, "the same" is what the row above has. Yields (line, message)."""
+    units = [n for n in names if re.fullmatch(r"tests/unit/test_\w+\.c", n)]
+    known = {os.path.basename(n) for n in units} | {n for n in names if n.startswith("tests/unit/")} \
+        | {os.path.basename(n) for n in names if re.fullmatch(r"tests/e2e/test_\w+\.py", n)}
+    with open(os.path.join(root, API_TABLE), encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.startswith("| ") or line.startswith("| field |"):
+            continue
+        cell = re.split(r"(?<!\\)\|", line.strip().strip("|"))[-1].strip()
+        if cell in ("test", "—", "the same", "---"):
+            continue
+        tests = re.findall(r"[A-Za-z_][\w./]*", re.sub(r"`? in `", "` `", cell))
+        if not tests:
+            yield number, "a row without a test"
+        for test in tests:
+            if test == "sim" or test in known:
+                continue
+            if "." in test or not defines(root, units, test):
+                yield number, f"there is no test {test}"
+
+
 def tree_files(root):
     """Paths of the tree's files: git's where there is a repository, else all but build output."""
     try:
@@ -346,7 +381,11 @@ def main(argv):
         for line, message in sorted(f for found in failures for f in found):
             print(f"{path}:{line}: {message}")
 
-    for name in tree_files(args.root):
+    names = tree_files(args.root)
+    if API_TABLE in names:
+        found = list(check_api_table(args.root, names))
+        report(API_TABLE, int(not found), [found] if found else [])
+    for name in names:
         if not name.endswith(TEXT_ENDINGS):
             continue
         try:

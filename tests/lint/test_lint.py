@@ -203,3 +203,21 @@ def test_main(tmp_path, capsys):
     assert out[0] == "base/bad.c:2: base/ may not include k8s/client.h"
     assert out[1] == "base/bad.c:3: a // comment: write /* */"
     assert out[2] == f"{2 * len(lint.CHECKS) - 2} passed, 2 failed"
+
+
+def test_api_table(tmp_path):
+    for path in ("docs", "tests/unit", "tests/e2e"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "tests/unit/test_a.c").write_text("static void a_table(void **state)\n{\n}\n")
+    (tmp_path / "tests/e2e/test_b.py").write_text("")
+    (tmp_path / "docs/pod-api.md").write_text(
+        "| field | | test |\n|---|---|---|\n"
+        "| `a` | one | `a_table` in `tests/unit/test_a.c`, `sim`, test_b.py |\n"
+        "| `b` | ignored | — |\n"
+        "| `c` | likewise | the same |\n"
+        "| `d` | none |  |\n"
+        "| `e` | gone | `b_table`, test_a.c |\n"
+        "| `f` | gone | test_c.py |\n")
+    found = list(lint.check_api_table(str(tmp_path), lint.tree_files(str(tmp_path))))
+    assert found == [(6, "a row without a test"), (7, "there is no test b_table"),
+                     (8, "there is no test test_c.py")]
