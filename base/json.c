@@ -81,7 +81,8 @@ static int scan_text(struct scan *scan, const char *text, size_t len, struct err
     return 0;
 }
 
-/* A copy whose escaped NULs are U+FFFD: same length, and the text behind them is not lost. */
+/* A copy whose escaped NULs are U+0001: same length, the text behind them is not lost, and who takes
+ * no control characters refuses it. */
 static char *without_nul(const char *text, size_t len)
 {
     char *copy = xmalloc(len + 1);
@@ -92,7 +93,7 @@ static char *without_nul(const char *text, size_t len)
         if (copy[i] != '\\')
             continue;
         if (memcmp(copy + i, "\\u0000", 6) == 0)
-            memcpy(copy + i, "\\ufffd", 6);
+            memcpy(copy + i, "\\u0001", 6);
         i++; /* the escaped character may be a backslash itself */
     }
     return copy;

@@ -310,6 +310,8 @@ static int check_kind(const struct check *check, const struct yaml_node *root)
     const char *version = yaml_scalar(yaml_get(root, "apiVersion"));
     const char *kind = yaml_scalar(yaml_get(root, "kind"));
 
+    if (kind && !str_eq(kind, "Pod"))
+        return wrong(check, root, "kind", "must be Pod");
     if (!str_eq(version, "v1"))
         return wrong(check, root, "apiVersion", "must be v1");
     return str_eq(kind, "Pod") ? 0 : wrong(check, root, "kind", "must be Pod");

@@ -61,6 +61,13 @@ static int usage(FILE *out, int status)
     return status;
 }
 
+static int misused(const char *command, const char *what)
+{
+    if (command)
+        fprintf(stderr, "unikubelet image: %s %s\n\n", command, what);
+    return usage(stderr, IMAGE_CLI_USAGE);
+}
+
 static int fail(const char *text)
 {
     fprintf(stderr, "unikubelet image: %s\n", text);
@@ -205,7 +212,8 @@ static int import_all(struct cli *cli, const char *dir)
         free(name);
     }
     if (result == 0 && count == 0)
-        status = fail("the layout's images have no names: say one after the path");
+        status = fail("the layout's images have no whole names, such as reg.io/app:v1: say one "
+                      "after the path");
     buf_free(&text);
     free(path);
     return result < 0 ? IMAGE_CLI_FAILED : status;
@@ -352,10 +360,12 @@ int image_cli_main(int argc, char **argv)
         if (str_eq(argv[i], "--help") || str_eq(argv[i], "-h"))
             return usage(stdout, 0);
     if (!command)
-        return usage(stderr, IMAGE_CLI_USAGE);
+        return misused(argc > 2 ? argv[2] : NULL, "is no command");
     len = take_args(&cli, argc, argv, &at);
-    if (len < command->args_min || len > command->args_max)
-        return usage(stderr, IMAGE_CLI_USAGE);
+    if (len < command->args_min)
+        return misused(argv[2], "needs a name or path before the flags");
+    if (len > command->args_max)
+        return misused(argv[2], "does not take as many arguments");
     argv[at - 1] = argv[0];
     if (config_load(argc - at + 1, argv + at - 1, &cli.agent.config, &config_command, &err) < 0) {
         fprintf(stderr, "unikubelet image: %s\n", err.text);

@@ -147,11 +147,11 @@ int image_cli_inspect(struct agent *agent, struct image *image, const char *pod_
     int result = 0;
 
     agent->host = &host;
-    startup_vmm(agent);
+    result = startup_vmm(agent, &err);
     print_image(image);
-    if (pod_path)
+    if (result == 0 && pod_path)
         result = read_pod(agent, image, pod_path, arena, &spec, &container, &err);
-    else
+    else if (result == 0)
         spec = plain_pod(image, arena);
     if (result == 0)
         result = host_read(&agent->config, &host, &err);

@@ -186,9 +186,10 @@ static int open_volumes(const struct config *config)
     return result;
 }
 
-void startup_vmm(struct agent *agent)
+int startup_vmm(struct agent *agent, struct err *err)
 {
     struct config *config = &agent->config;
+    struct instance_config who = {.vmm_uid = 0};
     agent->vmm = str_eq(config->vmm, "fake") ? &vmm_fake : &vmm_qemu;
     default_path(&config->shim, "unikubelet-shim");
     default_path(&config->fakevmm, "unikubelet-fakevmm");
@@ -197,6 +198,9 @@ void startup_vmm(struct agent *agent)
         .sandbox = true,
     };
     (void)vmm_accel_from_string(config->accel, &agent->vmm_config.accel);
+    int result = find_user(config->vmm_user, &who, err);
+    agent->vmm_config.uid = who.vmm_uid;
+    return result;
 }
 
 static int open_host(struct agent *agent, struct err *err)
@@ -225,8 +229,9 @@ static int open_host(struct agent *agent, struct err *err)
     result = host_read(config, agent->host, err);
     if (result < 0)
         return result;
-    startup_vmm(agent);
-    result = open_instances(agent, err);
+    result = startup_vmm(agent, err);
+    if (result == 0)
+        result = open_instances(agent, err);
     return result < 0 ? result : open_network(agent, err);
 }
 

@@ -10,8 +10,8 @@ int startup_begin(struct agent *agent, struct err *err);
 void startup_claimed(struct agent *agent);
 /* The accelerator is known. Called by node before startup_claimed. */
 void startup_accel(struct agent *agent);
-/* Which VMM, and where its program is. */
-void startup_vmm(struct agent *agent);
+/* Which VMM, where its program is, and as whom it runs. */
+int startup_vmm(struct agent *agent, struct err *err);
 /* The image store as the configuration says; needs loop and fetcher. */
 int startup_images(struct agent *agent, struct err *err);
 /* Frees what was brought up, half-started or whole. Machines go on. */

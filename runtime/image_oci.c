@@ -361,7 +361,7 @@ int oci_only_ref(const char *text, size_t len, struct oci_desc *ret, struct err 
     if (r < 0)
         return r;
     if (json_len(json_get(root, "manifests")) != 1)
-        return err_set(err, -ENOENT, "it has %zu images, and none of that name",
+        return err_set(err, -ENOENT, "it has %zu images, and none of that name or tag",
                        json_len(json_get(root, "manifests")));
     return read_desc(json_first(json_get(root, "manifests")), ret, err);
 }

@@ -252,7 +252,8 @@ static int find_paths(const struct making *m, char **paths, struct err *err)
                              resolved);
 
         if (r == 0 && !*resolved)
-            r = -EINVAL;
+            return err_spec(err, -EINVAL, "mountPath %s: a volume cannot be the guest's whole root",
+                            path);
         if (r < 0)
             return err_set(err, r, "the path %s of the guest: %s", path, words(r));
         paths[i] = xstrdup(resolved);
