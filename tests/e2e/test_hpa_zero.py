@@ -33,12 +33,13 @@ def scaler(cluster):
 class Web:
     """A Deployment of hello guests and its Service."""
 
-    def __init__(self, space, replicas=1, **annotations):
+    def __init__(self, space, replicas=1, container=None, **annotations):
         self.space, self.kube, self.ns = space, space.kube, space.ns
         self.cluster = space.cluster
         # As for any Service: a Pod that ends serves on until kube-proxies have heard of it.
         template = pod_body("web", space.guests["hello"],
-                            container={"lifecycle": {"preStop": {"sleep": {"seconds": 3}}}})
+                            container={"lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+                                       **(container or {})})
         annotations = {"min_up_seconds": 0, **annotations}
         space.create_body(deployment_body("web", replicas, template))
         notes = {f"unikubelet.dev/{k.replace('_', '-')}": str(v) for k, v in annotations.items()}
@@ -51,6 +52,9 @@ class Web:
 
     def replicas(self):
         return self.kube.get("Deployment", "web", self.ns)["spec"]["replicas"]
+
+    def generation(self):
+        return self.kube.get("Deployment", "web", self.ns)["metadata"]["generation"]
 
     def wait_replicas(self, good, seconds=60):
         return self.kube.wait("Deployment", "web", lambda o: good(o["spec"]["replicas"]), self.ns,
@@ -256,6 +260,52 @@ def test_another_leader(cluster, scaler, space):
         until(lambda: value(cluster, space.ns, "unikubelet_active", "web"), lambda v: v is not None,
               describe=standby.log)
         # One that is ended properly hands over.
+        scaler.start()
+        until(lambda: scaler.get("/readyz"), lambda text: text == "ok\n", describe=scaler.log)
+        assert standby.stop() == 0
+        until(lambda: scaler.metric("unikubelet_scaler_leader"), lambda v: v == 1,
+              describe=scaler.log)
+    finally:
+        if standby.running():
+            standby.kill9()
+
+
+def test_leader_killed_while_it_holds(cluster, scaler, space):
+    """Only what it held is lost; whoever waits at the next one is answered. And what is put to
+    zero while connections wait is woken again."""
+    held = "unikubelet_scaler_held_connections"
+    standby = Scaler(cluster, 1)
+    standby.start()
+    try:
+        until(lambda: standby.get("/readyz"), lambda text: text == "ok\n", describe=standby.log)
+        until(lambda: scaler.metric("unikubelet_scaler_leader"), lambda v: v == 1,
+              describe=scaler.log)
+        probe = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
+        web = Web(space, 0, container={"args": ["--health=503"], "readinessProbe": probe})
+        web.wait_slice(True)
+        web.settle()
+        first, lost = in_background(web.many, 20)
+        until(lambda: scaler.metric(held), lambda v: v == 20, describe=scaler.log)
+        web.wait_replicas(lambda n: n == 1)
+        # Not while somebody waits.
+        woken = web.generation()
+        space.kubectl("scale", "deployment", "web", "--replicas=0")
+        space.kube.wait("Deployment", "web", lambda o: o["spec"]["replicas"] == 1
+                        and o["metadata"]["generation"] >= woken + 2, space.ns)
+        assert scaler.metric(held) == 20
+        scaler.kill9()
+        first.join()
+        assert "answered" not in lost[0]["outcomes"] and "silent" not in lost[0]["outcomes"]
+        until(web.slice, lambda o: o["ports"][0]["port"] >= 21000, describe=standby.log)
+        web.settle()
+        second, served = in_background(web.many, 20)
+        until(lambda: standby.metric(held), lambda v: v == 20, describe=standby.log)
+        (pod,) = space.kube.wait_all(
+            "Pod", space.ns, lambda pods: len(pods) == 1 and pods[0]["status"].get("podIP"))
+        cluster.http(f"http://{pod['status']['podIP']}:8080/health?code=200", "--retry", "30",
+                     "--retry-all-errors", seconds=30)
+        second.join()
+        assert served[0]["outcomes"] == {"answered": 20}
         scaler.start()
         until(lambda: scaler.get("/readyz"), lambda text: text == "ok\n", describe=scaler.log)
         assert standby.stop() == 0
