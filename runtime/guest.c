@@ -186,6 +186,10 @@ bool guest_decode_vmm(const struct vmm_exit *end, struct guest_exit *ret)
         str_copy(ret->message, sizeof(ret->message),
                  "the virtual machine monitor failed; its log has the reason");
         return true;
+    case VMM_END_PANIC:
+        *ret = (struct guest_exit){.exit_code = GUEST_EXIT_CRASH, .reason = "Error"};
+        str_copy(ret->message, sizeof(ret->message), "the guest said that it panicked");
+        return true;
     case VMM_END_CLEAN:
     case VMM_END_CODE:
         break;

@@ -247,7 +247,8 @@ static void linux_decode(const struct vmm_exit *end, bool stop_was_asked, const 
     char *stop = NULL;
     long code = text ? strtol(text, &stop, 10) : 0;
 
-    if (guest_decode_vmm(end, ret))
+    /* The end of init is a panic as well, and the console has its exit code. */
+    if (end->end != VMM_END_PANIC && guest_decode_vmm(end, ret))
         return;
     if (text && stop != text) {
         *ret = (struct guest_exit){.exit_code = (int)((unsigned long)code & 0xff)};
@@ -255,7 +256,8 @@ static void linux_decode(const struct vmm_exit *end, bool stop_was_asked, const 
     }
     if (init_ended(tail, ret))
         return;
-    if (!stop_was_asked && guest_tail_after(tail, "Kernel panic - not syncing")) {
+    if (!stop_was_asked &&
+        (end->end == VMM_END_PANIC || guest_tail_after(tail, "Kernel panic - not syncing"))) {
         guest_decode_crash("the guest's kernel panicked", tail, ret);
         return;
     }

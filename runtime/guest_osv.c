@@ -88,10 +88,10 @@ static int osv_cmdline(const struct guest_input *input, struct buf *out, struct 
 static void osv_decode(const struct vmm_exit *end, bool stop_was_asked, const char *tail,
                        struct guest_exit *ret)
 {
-    if (guest_decode_vmm(end, ret))
+    if (end->end != VMM_END_PANIC && guest_decode_vmm(end, ret))
         return;
-    if (!stop_was_asked &&
-        (guest_tail_after(tail, "Aborted\n") || guest_tail_after(tail, "Assertion failed:"))) {
+    if (!stop_was_asked && (end->end == VMM_END_PANIC || guest_tail_after(tail, "Aborted\n") ||
+                            guest_tail_after(tail, "Assertion failed:"))) {
         guest_decode_crash("the unikernel aborted", tail, ret);
         return;
     }

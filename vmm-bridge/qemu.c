@@ -162,6 +162,30 @@ static int check(const struct vmm_machine *machine, struct err *err)
     return 0;
 }
 
+/* A guest finds pvpanic by ACPI. Its exit status, 1, would also be a debug-exit's 0: one of them.
+ */
+static bool has_pvpanic(const struct vmm_machine *machine)
+{
+    return !machine->debug_exit && machine->board != BOARD_MICROVM_NOACPI;
+}
+
+static void add_ends(struct vmm_argv *argv, const struct vmm_machine *machine)
+{
+    if (has_pvpanic(machine)) {
+        (void)vmm_argv_add(argv, "-device");
+        (void)vmm_argv_add(argv, "pvpanic");
+        (void)vmm_argv_add(argv, "-action");
+        (void)vmm_argv_add(argv, "panic=exit-failure");
+    }
+    if (!machine->debug_exit)
+        return;
+    (void)vmm_argv_add(argv, "-device");
+    if (machine->debug_exit_port)
+        (void)vmm_argv_add(argv, "isa-debug-exit,iobase=0x%x,iosize=4", machine->debug_exit_port);
+    else
+        (void)vmm_argv_add(argv, "isa-debug-exit,iobase=0x501,iosize=2");
+}
+
 static int qemu_describe(const struct vmm_config *config, const struct vmm_machine *machine,
                          struct vmm_argv *ret, struct err *err)
 {
@@ -186,14 +210,7 @@ static int qemu_describe(const struct vmm_config *config, const struct vmm_machi
     (void)vmm_argv_add(ret, "-smp");
     (void)vmm_argv_add(ret, "%" PRIu32, machine->cpus);
     add_channels(ret);
-    if (machine->debug_exit) {
-        (void)vmm_argv_add(ret, "-device");
-        if (machine->debug_exit_port)
-            (void)vmm_argv_add(ret, "isa-debug-exit,iobase=0x%x,iosize=4",
-                               machine->debug_exit_port);
-        else
-            (void)vmm_argv_add(ret, "isa-debug-exit,iobase=0x501,iosize=2");
-    }
+    add_ends(ret, machine);
     if (machine->mac)
         add_net(ret, machine, kvm);
     if (machine->disk)
@@ -247,6 +264,8 @@ static void qemu_decode(const struct vmm_machine *machine, int wait_status, cons
         *ret = (struct vmm_exit){.end = VMM_END_SIGNAL, .signal = WTERMSIG(wait_status)};
     else if (status == 0)
         *ret = (struct vmm_exit){.end = VMM_END_CLEAN};
+    else if (has_pvpanic(machine) && status == EXIT_FAILURE && !own)
+        *ret = (struct vmm_exit){.end = VMM_END_PANIC};
     else if (machine->debug_exit && (status & 1) && !own)
         *ret = (struct vmm_exit){.end = VMM_END_CODE, .guest_code = status >> 1};
     else

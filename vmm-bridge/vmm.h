@@ -88,6 +88,7 @@ int vmm_argv_add(struct vmm_argv *argv, const char *fmt, ...) __attribute__((for
 enum vmm_end {
     VMM_END_CLEAN,     /* powered off, reset with no-reboot, or asked to quit */
     VMM_END_CODE,      /* debug-exit: guest_code is what the guest wrote */
+    VMM_END_PANIC,     /* the guest said so by pvpanic; only boards with ACPI, without debug_exit */
     VMM_END_SIGNAL,    /* the VMM was killed: signal */
     VMM_END_VMM_ERROR, /* the VMM itself failed, e.g. refused its arguments */
 };

@@ -60,6 +60,7 @@ static const struct {
           " -global virtio-mmio.force-legacy=false -m 128 -smp 2"
           " -chardev stdio,id=con,signal=off -serial chardev:con"
           " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
+          " -device pvpanic -action panic=exit-failure"
           " -kernel /k -append console=ttyS0"},
     {{QEMU, ACCEL_KVM, false, 0},
      {.kernel = "/k",
@@ -109,7 +110,7 @@ static const struct {
           " -M q35 -accel tcg,thread=single,tb-size=32 -cpu max -m 64 -smp 1"
           " -chardev stdio,id=con,signal=off -serial chardev:con"
           " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
-          " -netdev tap,id=n0,fd=3"
+          " -device pvpanic -action panic=exit-failure -netdev tap,id=n0,fd=3"
           " -device virtio-net-pci,netdev=n0,mac=02:00:00:00:00:02,host_mtu=1450,romfile="
           " -kernel /k -append "},
 };
@@ -203,6 +204,21 @@ static void test_decode(void **state)
         assert_int_equal(got.guest_code, cases[i].want.guest_code);
         assert_int_equal(got.signal, cases[i].want.signal);
     }
+}
+
+/* Status 1 of a machine that has pvpanic. */
+static void test_decode_panic(void **state)
+{
+    const struct vmm_machine machine = {.board = BOARD_Q35};
+    struct vmm_exit got = {0};
+
+    (void)state;
+    vmm_qemu.decode(&machine, 1 << 8, "", &got);
+    assert_int_equal(got.end, VMM_END_PANIC);
+    vmm_qemu.decode(&machine, 1 << 8, "qemu-system-x86_64: could not load y\n", &got);
+    assert_int_equal(got.end, VMM_END_VMM_ERROR);
+    vmm_qemu.decode(&machine, 2 << 8, "", &got);
+    assert_int_equal(got.end, VMM_END_VMM_ERROR);
 }
 
 static void test_versions(void **state)
@@ -346,6 +362,50 @@ static void test_boots(void **state)
     run_to_end("hello\r\n", 7, "linux", 7);
     run_to_end("hello\r\n", 0, "linux", 0);
     run_to_end("hello", 41, "unikraft", 0); /* no newline at the end: the line is kept */
+}
+
+/* What a kernel does that finds the device: a byte with its first bit to port 0x505. The machine
+ * ends with it, whatever its console says. */
+static void test_guest_that_panics(void **state)
+{
+    static const enum vmm_board boards[] = {BOARD_MICROVM_ACPI, BOARD_PC, BOARD_Q35};
+
+    (void)state;
+    if (!have_qemu())
+        skip();
+    for (size_t i = 0; i < ARRAY_LEN(boards); i++) {
+        struct world world;
+        struct seen seen = {0};
+        struct err err = {0};
+        char kernel[PATH_MAX];
+        struct instance_spec spec = {
+            .id = test_id(1),
+            .pod_uid = "u",
+            .container = "c",
+            .guest = guest_find(i == 0 ? "linux" : "osv"),
+            .machine = {.kernel = kernel,
+                        .cmdline = "x",
+                        .board = boards[i],
+                        .memory_mib = 32,
+                        .cpus = 1,
+                        .name = "unik-test"},
+            .cpu_limit_milli = -1,
+            .cpu_request_milli = -1,
+        };
+
+        qemu_open_world(&world, "", 0, kernel);
+        assert_int_equal(tiny_guest_write_to(kernel, "help\r\n", 1, 0x505), 0);
+        spec.log_path = log_path(&world, 1);
+        assert_int_equal(instance_launch(world.all, &spec, &seen_ops, &seen, &seen.instance, &err),
+                         0);
+        WAIT_FOR(&world, seen.exited || seen.failed || seen.lost);
+        assert_int_equal(seen.exited, 1);
+        assert_int_equal(seen.end.exit.exit_code, 134);
+        assert_string_equal(seen.end.exit.reason, "Error");
+        assert_non_null(strstr(seen.end.exit.message, "last console lines: help"));
+        instance_release(seen.instance);
+        world_close(&world);
+    }
 }
 
 /* On a host whose KVM works the guest's fault is a reset, on one whose KVM emulates instructions it
@@ -500,6 +560,8 @@ int main(void)
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_probe),
         cmocka_unit_test(test_boots),
+        cmocka_unit_test(test_guest_that_panics),
+        cmocka_unit_test(test_decode_panic),
         cmocka_unit_test(test_bad_kernel),
         cmocka_unit_test(test_control_and_privileges),
         cmocka_unit_test(test_kvm_that_cannot_go_on),

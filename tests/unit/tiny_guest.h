@@ -26,10 +26,11 @@ struct tiny_head {
     uint32_t note_entry;
 };
 
-static inline int tiny_guest_write(const char *path, const char *text, int code)
+/* to: the port that the code is written to. */
+static inline int tiny_guest_write_to(const char *path, const char *text, int code, uint16_t to)
 {
-    static const uint8_t serial[] = {0x66, 0xba, 0xf8, 0x03}; /* mov $0x3f8,%dx */
-    static const uint8_t port[] = {0x66, 0xba, 0x01, 0x05};   /* mov $0x501,%dx */
+    static const uint8_t serial[] = {0x66, 0xba, 0xf8, 0x03};             /* mov $0x3f8,%dx */
+    const uint8_t port[] = {0x66, 0xba, (uint8_t)to, (uint8_t)(to >> 8)}; /* mov $to,%dx */
     static const uint8_t trap[] = {0xcc};
     static const uint8_t stop[] = {0xfa, 0xf4, 0xeb, 0xfc};           /* cli; hlt; jmp to it */
     const uint8_t end[] = {0x66, 0xb8, (uint8_t)code, 0, 0x66, 0xef}; /* mov,%ax; out %ax,%dx */
@@ -84,4 +85,9 @@ static inline int tiny_guest_write(const char *path, const char *text, int code)
     r = file_write_atomic(path, image.data, image.len, 0644);
     buf_free(&image);
     return r;
+}
+
+static inline int tiny_guest_write(const char *path, const char *text, int code)
+{
+    return tiny_guest_write_to(path, text, code, 0x501);
 }
