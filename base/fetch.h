@@ -2,6 +2,7 @@
  * it, provider joins them. All calls and callbacks are on the loop's thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,8 @@ struct fetch_request {
     const struct fetch_header *headers;
     size_t headers_len;
     const char *ca_file; /* NULL: the system's certificates */
+    const char *ca_text; /* PEM, instead of ca_file's; NULL: none */
+    bool skip_verify;    /* whoever the server says it is */
     const char *user;    /* basic authentication; NULL: none */
     const char *password;
     uint32_t stall_ms_max;   /* no byte for so long: -ETIMEDOUT; 0: a default */

@@ -130,8 +130,17 @@ static void set_options(CURL *easy, const struct fetch_request *request)
     (void)curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     /* The system's bundle as a parsed store is more memory than the whole agent may use. */
     (void)curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
-    if (request->ca_file)
+    if (request->ca_text) {
+        struct curl_blob blob = {.data = (void *)request->ca_text,
+                                 .len = strlen(request->ca_text),
+                                 .flags = CURL_BLOB_COPY};
+
+        (void)curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+    } else if (request->ca_file) {
         (void)curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
+    }
+    (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, request->skip_verify ? 0L : 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, request->skip_verify ? 0L : 2L);
     if (request->user) {
         (void)curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
         (void)curl_easy_setopt(easy, CURLOPT_USERNAME, request->user);

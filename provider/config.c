@@ -141,6 +141,10 @@ static const struct config_key keys[] = {
      AT(insecure_registries), "", 0, 0, "registries spoken to without TLS, host[:port]"},
     {"registryCAFile", "registry-ca-file", NULL, KEY_STRING, SHAPE_PATH, AT(registry_ca_file), "",
      0, 0, "CA of registries; default: the system's"},
+    {"registryConfigDir", "registry-config-dir", NULL, KEY_STRING, SHAPE_PATH,
+     AT(registry_config_dir), "", 0, 0,
+     "mirrors and CAs of registries, <host[:port]>/hosts.toml as containerd reads it, such as "
+     "/etc/containerd/certs.d; default: none"},
     {"platformKernel", "platform-kernel", NULL, KEY_STRING, SHAPE_PATH, AT(platform_kernel), "", 0,
      0, "kernel for images that have a root file system but no kernel; default: they are refused"},
     {"imageGCHighThresholdPercent", "image-gc-high-threshold-percent", NULL, KEY_INT, SHAPE_TEXT,

@@ -64,6 +64,7 @@ struct config {
     struct config_list image_layouts;
     struct config_list insecure_registries;
     char *registry_ca_file;
+    char *registry_config_dir;
     char *platform_kernel; /* "": none */
     int64_t image_gc_high; /* percent of the disk */
     int64_t image_gc_low;

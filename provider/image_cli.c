@@ -117,12 +117,13 @@ static void on_done(void *userdata, const struct image_result *result)
     uv_stop(&cli->agent.loop);
 }
 
-static bool pull_once(struct cli *cli, const char *reference, const struct keyring_entry *entry)
+static bool pull_once(struct cli *cli, const char *reference, const struct keyring *keyring,
+                      const struct keyring_entry *entry)
 {
     cli->reference = reference;
     cli->pull =
         image_pull_start(cli->agent.images, reference, IMAGE_ALWAYS, entry ? entry->user : NULL,
-                         entry ? entry->password : NULL, on_done, cli);
+                         entry ? entry->password : NULL, keyring, on_done, cli);
     if (cli->is_tty)
         uv_timer_start(&cli->redraw, draw, REDRAW_MS, REDRAW_MS);
     while (cli->pull)
@@ -172,7 +173,7 @@ static int pull_named(struct cli *cli, const char *reference, bool with_keys)
 
         if (!entry && n > 0)
             break;
-        done = pull_once(cli, reference, entry);
+        done = pull_once(cli, reference, &keyring, entry);
     }
     keyring_free(&keyring);
     if (!done)

@@ -80,7 +80,7 @@ static void try_next(struct pull *pull)
     pull->next++;
     pull->image = image_pull_start(pull->agent->images, pull->reference, pull->policy,
                                    entry ? entry->user : NULL, entry ? entry->password : NULL,
-                                   on_image, pull);
+                                   &pull->keyring, on_image, pull);
 }
 
 static void tell_missing(struct pull *pull)

@@ -248,6 +248,8 @@ int startup_images(struct agent *agent, struct err *err)
         .insecure_registries = (const char *const *)config->insecure_registries.items,
         .insecure_registries_len = config->insecure_registries.len,
         .registry_ca_file = str_empty(config->registry_ca_file) ? NULL : config->registry_ca_file,
+        .registry_config_dir =
+            str_empty(config->registry_config_dir) ? NULL : config->registry_config_dir,
         .worker = worker,
         .platform_kernel = str_empty(config->platform_kernel) ? NULL : config->platform_kernel,
     };

@@ -106,14 +106,29 @@ static bool try_local(struct image_pull *pull, const struct image_name *name,
     return true;
 }
 
+/* The job under way for the same name and credentials, or a new one. */
+static void join(struct image_pull *pull, const struct image_name *name,
+                 const struct image_login *login)
+{
+    CLEANUP(free) char *key = image_job_key(name, login);
+    struct image_job *job = map_get(pull->store->jobs, key);
+    bool run = !job;
+
+    if (!job)
+        job = image_job_new(pull->store, name, login);
+    image_job_join(job, pull);
+    if (run)
+        image_job_run(job);
+}
+
 struct image_pull *image_pull_start(struct image_store *store, const char *reference,
                                     enum image_policy policy, const char *user,
-                                    const char *password, image_done done, void *userdata)
+                                    const char *password, const struct keyring *keyring,
+                                    image_done done, void *userdata)
 {
     struct image_pull *pull = xcalloc(1, sizeof(*pull));
-    CLEANUP(free) char *key = NULL;
     char access[DIGEST_HEX_LEN + 1];
-    struct image_job *job;
+    struct image_login login;
     struct image_name name;
     struct err err;
 
@@ -126,18 +141,12 @@ struct image_pull *image_pull_start(struct image_store *store, const char *refer
         ready_error(pull, "InvalidImageName", err.text);
         return pull;
     }
-    image_access(user, password, access);
-    if (try_local(pull, &name, policy, access))
-        return pull;
-    key = image_job_key(&name, user, password);
-    job = map_get(store->jobs, key);
-    if (job) {
-        image_job_join(job, pull);
-        return pull;
-    }
-    job = image_job_new(store, &name, user, password);
-    image_job_join(job, pull);
-    image_job_run(job);
+    login_set(&login, user, password);
+    registry_mirror_logins(&store->registry, &name, keyring, &login);
+    login_hash(&login, access);
+    if (!try_local(pull, &name, policy, access))
+        join(pull, &name, &login);
+    login_free(&login);
     return pull;
 }
 
@@ -173,6 +182,7 @@ static void copy_config(struct image_store_config *dst, const struct image_store
     dst->layouts = layouts;
     dst->insecure_registries = hosts;
     dst->registry_ca_file = src->registry_ca_file ? xstrdup(src->registry_ca_file) : NULL;
+    dst->registry_config_dir = src->registry_config_dir ? xstrdup(src->registry_config_dir) : NULL;
     dst->import_layout = src->import_layout ? xstrdup(src->import_layout) : NULL;
     dst->worker = src->worker ? xstrdup(src->worker) : NULL;
     dst->platform_kernel = src->platform_kernel ? xstrdup(src->platform_kernel) : NULL;
@@ -187,6 +197,7 @@ static void free_config(struct image_store_config *config)
     free((void *)config->layouts);
     free((void *)config->insecure_registries);
     free((char *)config->registry_ca_file);
+    free((char *)config->registry_config_dir);
     free((char *)config->platform_kernel);
     free((char *)config->import_layout);
     free((char *)config->worker);
@@ -212,7 +223,7 @@ int image_store_open(struct uv_loop_s *loop, const struct fetcher *fetcher,
     store->blobs = map_new();
     store->jobs = map_new();
     TAILQ_INIT(&store->ready);
-    registry_init(&store->registry, fetcher, &store->config);
+    registry_init(&store->registry, loop, fetcher, &store->config);
     store->timer = xcalloc(1, sizeof(*store->timer));
     (void)uv_timer_init(loop, store->timer);
     store->timer->data = store;

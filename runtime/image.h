@@ -8,6 +8,7 @@
 
 struct err;
 struct fetcher;
+struct keyring;
 struct uv_loop_s;
 
 #define IMAGE_WORKER_COMMAND "image-worker"
@@ -61,6 +62,9 @@ struct image_store_config {
     const char *const *insecure_registries; /* host[:port]: plain HTTP allowed, as for loopback */
     size_t insecure_registries_len;
     const char *registry_ca_file; /* NULL: system */
+    /* Mirrors, CAs and servers of registries, in containerd's layout (image_hosts.h). NULL: none.
+     */
+    const char *registry_config_dir;
     /* For images with a root file system but no kernel; NULL: they are refused. */
     const char *platform_kernel;
     /* Program that unpacks when it is called with IMAGE_WORKER_COMMAND (this agent's own); NULL:
@@ -92,10 +96,12 @@ struct image_result {
 typedef void (*image_done)(void *userdata, const struct image_result *result);
 
 /* Never calls back before it returned. Concurrent pulls of one reference share one download.
- * user/password: basic credentials for the registry, NULL: anonymous. */
+ * user/password: basic credentials for the registry, NULL: anonymous. keyring: where entries for
+ * the registry's mirrors are looked for; NULL: none. */
 struct image_pull *image_pull_start(struct image_store *store, const char *reference,
                                     enum image_policy policy, const char *user,
-                                    const char *password, image_done done, void *userdata);
+                                    const char *password, const struct keyring *keyring,
+                                    image_done done, void *userdata);
 void image_pull_cancel(struct image_pull *pull); /* no callback afterwards */
 
 /* How far its layers are, in bytes as the registry has them; total is 0 until the manifest is read,

@@ -191,10 +191,10 @@ static void blob_ask(struct blob *blob)
     CLEANUP(free) char *path = xasprintf("blobs/%s", blob->digest);
     struct registry_request request = {
         .name = want->name,
-        .user = want->user,
-        .password = want->password,
+        .login = want->login,
         .method = "GET",
         .path = path,
+        .by_digest = true,
         .from = blob->got,
     };
 

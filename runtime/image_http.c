@@ -1,6 +1,7 @@
-/* Requests to a registry through base/fetch.h. A call is one to three fetches: without credentials
+/* Requests to one host through base/fetch.h. A call is one to three fetches: without credentials
  * (or with a token kept from before); at a 401 one for a token, where the challenge says; and once
- * more. Credentials never go to a plain-HTTP token server unless the registry may be plain HTTP. */
+ * more. Credentials never go to a plain-HTTP token server unless the registry may be plain HTTP.
+ * What hosts.toml says of a host (CAs, skip_verify) is for its token server too. */
 #include "runtime/image_http.h"
 
 #include "base/buf.h"
@@ -16,6 +17,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #define ERROR_BODY_MAX 4096
 #define TOKEN_BODY_MAX (256 * 1024)
@@ -38,9 +40,9 @@ struct token {
     uint64_t expires_ms; /* mono */
 };
 
-struct registry_call {
-    struct registry *registry;
-    struct registry_ops ops;
+struct http_call {
+    struct http *http;
+    struct http_ops ops;
     void *userdata;
     struct fetch *fetch;
     enum call_state state;
@@ -52,11 +54,15 @@ struct registry_call {
     char *token_key;
     char *user; /* copies: callbacks may end the owner's */
     char *password;
+    const char *ca_text;
+    bool skip_verify;
     bool insecure;
-    uint64_t from; /* first byte that is wanted */
-    uint64_t skip; /* bytes still to be passed over: the server knows no ranges */
+    bool tls_guess; /* plain HTTP is our own idea: TLS is tried when it is none */
+    uint64_t from;  /* first byte that is wanted */
+    uint64_t skip;  /* bytes still to be passed over: the server knows no ranges */
     struct auth_challenge challenge;
     char digest[IMAGE_DIGEST_MAX];
+    int64_t retry_after_s;
     struct buf body; /* of an error, or of the token */
 };
 
@@ -66,10 +72,10 @@ static void token_free(struct token *token)
     free(token);
 }
 
-void registry_init(struct registry *registry, const struct fetcher *fetcher,
-                   const struct image_store_config *config)
+void http_init(struct http *http, const struct fetcher *fetcher,
+               const struct image_store_config *config)
 {
-    *registry = (struct registry){
+    *http = (struct http){
         .fetcher = fetcher,
         .config = config,
         .tokens = map_new(),
@@ -78,63 +84,63 @@ void registry_init(struct registry *registry, const struct fetcher *fetcher,
 }
 
 /* Drops the tokens that are spent; all when that is not enough. */
-static void tokens_purge(struct registry *registry, bool all)
+static void tokens_purge(struct http *http, bool all)
 {
     uint64_t now_ms = clock_mono_ms();
     const char *key;
     void *value;
 
-    for (size_t it = 0; map_next(registry->tokens, &it, &key, &value);) {
+    for (size_t it = 0; map_next(http->tokens, &it, &key, &value);) {
         struct token *token = value;
 
         if (!all && token->expires_ms > now_ms)
             continue;
-        (void)map_remove(registry->tokens, key);
+        (void)map_remove(http->tokens, key);
         token_free(token);
     }
 }
 
-void registry_done(struct registry *registry)
+void http_done(struct http *http)
 {
-    tokens_purge(registry, true);
-    map_free(registry->tokens);
-    map_free(registry->tls_hosts);
-    registry->tokens = NULL;
-    registry->tls_hosts = NULL;
+    tokens_purge(http, true);
+    map_free(http->tokens);
+    map_free(http->tls_hosts);
+    http->tokens = NULL;
+    http->tls_hosts = NULL;
 }
 
-static void token_keep(struct registry_call *call, char *authorization, int64_t life_s)
+static void token_keep(struct http_call *call, char *authorization, int64_t life_s)
 {
     struct token *token = xcalloc(1, sizeof(*token));
     struct token *old;
 
-    if (map_len(call->registry->tokens) >= TOKENS_MAX)
-        tokens_purge(call->registry, false);
-    if (map_len(call->registry->tokens) >= TOKENS_MAX)
-        tokens_purge(call->registry, true);
+    if (map_len(call->http->tokens) >= TOKENS_MAX)
+        tokens_purge(call->http, false);
+    if (map_len(call->http->tokens) >= TOKENS_MAX)
+        tokens_purge(call->http, true);
     token->authorization = authorization;
     token->expires_ms = clock_mono_ms() + (uint64_t)life_s * 1000;
-    old = map_set(call->registry->tokens, call->token_key, token);
+    old = map_set(call->http->tokens, call->token_key, token);
     if (old)
         token_free(old);
 }
 
-static const struct token *token_find(const struct registry_call *call)
+static const struct token *token_find(const struct http_call *call)
 {
-    const struct token *token = map_get(call->registry->tokens, call->token_key);
+    const struct token *token = map_get(call->http->tokens, call->token_key);
 
     return token && token->expires_ms > clock_mono_ms() + TOKEN_EARLY_MS ? token : NULL;
 }
 
-static void token_forget(struct registry_call *call)
+static void token_forget(struct http_call *call)
 {
-    struct token *token = map_remove(call->registry->tokens, call->token_key);
+    struct token *token = map_remove(call->http->tokens, call->token_key);
 
     if (token)
         token_free(token);
 }
 
-static void call_free(struct registry_call *call)
+static void call_free(struct http_call *call)
 {
     free(call->host);
     free(call->url);
@@ -148,15 +154,37 @@ static void call_free(struct registry_call *call)
     free(call);
 }
 
-static void finish(struct registry_call *call, const struct err *err)
+static void finish(struct http_call *call, int status, const struct err *err, const char *why)
 {
-    struct registry_ops ops = call->ops;
+    struct http_ops ops = call->ops;
     void *userdata = call->userdata;
     char digest[IMAGE_DIGEST_MAX];
+    const struct http_end end = {
+        .err = err,
+        .why = why,
+        .digest = str_copy(digest, sizeof(digest), call->digest),
+        .retry_after_s = status == 429 || status == 503 ? call->retry_after_s : -1,
+    };
 
-    str_copy(digest, sizeof(digest), call->digest);
     call_free(call);
-    ops.on_done(userdata, err, digest);
+    ops.on_done(userdata, &end);
+}
+
+int64_t http_retry_after_s(const char *value, int64_t now_s)
+{
+    struct tm tm = {.tm_sec = 0};
+    uint64_t number;
+    const char *end;
+    int r = str_to_u64(value, &number);
+
+    if (r == -ERANGE || (r == 0 && number > INT64_MAX))
+        return INT64_MAX;
+    if (r == 0)
+        return (int64_t)number;
+    end = strptime(value, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    if (!end || *end)
+        return -1;
+    return timegm(&tm) > now_s ? timegm(&tm) - now_s : 0;
 }
 
 /* The registry's own words: {"errors":[{"code":..,"message":..}]}. */
@@ -179,7 +207,7 @@ static void server_text(const struct buf *body, char dst[SERVER_TEXT_MAX])
 }
 
 /* Words as containerd's, which users search for. */
-static int status_error(const struct registry_call *call, int status, struct err *err)
+static int status_error(const struct http_call *call, int status, struct err *err)
 {
     const char *what = call->state == CALL_TOKEN ? "failed to fetch oauth token: " : "";
     char text[SERVER_TEXT_MAX];
@@ -203,14 +231,14 @@ static int status_error(const struct registry_call *call, int status, struct err
 }
 
 /* What was asked for, not an error or a token; 206 is the rest of it (RFC 9110 15.3.7). */
-static bool is_content(const struct registry_call *call, int status)
+static bool is_content(const struct http_call *call, int status)
 {
     return call->state != CALL_TOKEN && (status == 200 || (status == 206 && call->from > 0));
 }
 
 static int on_body(void *userdata, int status, const void *data, size_t len)
 {
-    struct registry_call *call = userdata;
+    struct http_call *call = userdata;
 
     if (is_content(call, status)) {
         size_t old = 0;
@@ -231,8 +259,10 @@ static int on_body(void *userdata, int status, const void *data, size_t len)
 
 static void on_header(void *userdata, const char *name, const char *value)
 {
-    struct registry_call *call = userdata;
+    struct http_call *call = userdata;
 
+    if (str_eq(name, "retry-after"))
+        call->retry_after_s = http_retry_after_s(value, clock_unix_ms() / 1000);
     if (call->state == CALL_TOKEN)
         return;
     if (str_eq(name, "www-authenticate"))
@@ -249,8 +279,7 @@ static const struct fetch_ops fetch_ops = {
     .on_done = on_done,
 };
 
-static void fetch(struct registry_call *call, const char *url, const char *authorization,
-                  bool basic)
+static void fetch(struct http_call *call, const char *url, const char *authorization, bool basic)
 {
     struct fetch_header headers[3];
     char range[48];
@@ -258,12 +287,14 @@ static void fetch(struct registry_call *call, const char *url, const char *autho
         .url = url,
         .method = call->state == CALL_TOKEN ? NULL : call->method,
         .headers = headers,
-        .ca_file = call->registry->config->registry_ca_file,
+        .ca_file = call->http->config->registry_ca_file,
+        .ca_text = call->ca_text,
+        .skip_verify = call->skip_verify,
         .user = basic ? call->user : NULL,
         .password = basic ? call->password : NULL,
         .stall_ms_max = STALL_MS_MAX,
     };
-    const struct fetcher *fetcher = call->registry->fetcher;
+    const struct fetcher *fetcher = call->http->fetcher;
 
     if (call->accept && call->state != CALL_TOKEN)
         headers[request.headers_len++] = (struct fetch_header){"Accept", call->accept};
@@ -276,18 +307,19 @@ static void fetch(struct registry_call *call, const char *url, const char *autho
     call->skip = call->from;
     buf_reset(&call->body);
     call->digest[0] = '\0';
+    call->retry_after_s = -1;
     call->fetch = fetcher->start(fetcher->impl, &request, &fetch_ops, call);
 }
 
 /* Without credentials, or with a token from before. */
-static void send_first(struct registry_call *call)
+static void send_first(struct http_call *call)
 {
     const struct token *token = token_find(call);
 
     fetch(call, call->url, token ? token->authorization : NULL, token && !token->authorization);
 }
 
-static int start_token(struct registry_call *call, struct err *err)
+static int start_token(struct http_call *call, struct err *err)
 {
     const struct auth_challenge *challenge = &call->challenge;
     CLEANUP(free) char *url = NULL;
@@ -312,7 +344,7 @@ static int start_token(struct registry_call *call, struct err *err)
     return 0;
 }
 
-static int take_token(struct registry_call *call, struct err *err)
+static int take_token(struct http_call *call, struct err *err)
 {
     struct err parse_err;
     struct json *root = json_parse(buf_str(&call->body), call->body.len, &parse_err);
@@ -337,30 +369,33 @@ static int take_token(struct registry_call *call, struct err *err)
 }
 
 /* A server that speaks TLS where plain HTTP is allowed says 400 to plain HTTP. */
-static bool retry_with_tls(struct registry_call *call, int status)
+static bool retry_with_tls(struct http_call *call, int status)
 {
     char *plain = call->url;
 
-    if (status != 400 || call->state != CALL_PLAIN || !str_starts(plain, "http://"))
+    if (status != 400 || call->state != CALL_PLAIN || !call->tls_guess ||
+        !str_starts(plain, "http://"))
         return false;
     call->url = xasprintf("https://%s", plain + strlen("http://"));
     free(plain);
-    if (map_len(call->registry->tls_hosts) < TLS_HOSTS_MAX)
-        (void)map_set(call->registry->tls_hosts, call->host, call->registry);
+    if (map_len(call->http->tls_hosts) < TLS_HOSTS_MAX)
+        (void)map_set(call->http->tls_hosts, call->host, call->http);
     send_first(call);
     return true;
 }
 
 static void on_done(void *userdata, int result, int status, const char *text)
 {
-    struct registry_call *call = userdata;
+    struct http_call *call = userdata;
     struct err err = {.code = 0};
+    char why[SERVER_TEXT_MAX] = "";
     int r;
 
     call->fetch = NULL;
     if (result == 0 && retry_with_tls(call, status))
         return;
     if (result < 0) {
+        str_copy(why, sizeof(why), text);
         r = err_set(&err, result, "failed to do request: %s \"%s\": %s",
                     call->state == CALL_TOKEN ? "GET" : call->method,
                     call->state == CALL_TOKEN ? call->challenge.realm : call->url, text);
@@ -370,13 +405,15 @@ static void on_done(void *userdata, int result, int status, const char *text)
         token_forget(call);
         r = start_token(call, &err);
     } else if (!is_content(call, status)) {
+        str_fmt(why, sizeof(why), "%s%d", call->state == CALL_TOKEN ? "token server: " : "",
+                status);
         r = status_error(call, status, &err);
     } else {
-        finish(call, NULL);
+        finish(call, status, NULL, "");
         return;
     }
     if (r < 0)
-        finish(call, &err);
+        finish(call, result < 0 ? 0 : status, &err, why[0] ? why : err.text);
 }
 
 static bool may_be_plain(const struct image_store_config *config, const char *host)
@@ -388,7 +425,7 @@ static bool may_be_plain(const struct image_store_config *config, const char *ho
 }
 
 /* The key holds a hash of the credentials: a token is used only for who got it. */
-static char *token_key(const struct registry_request *request)
+static char *token_key(const struct http_request *request, const char *host)
 {
     CLEANUP(free)
     char *secret = xasprintf("%s%c%s", request->user ? request->user : "", 1,
@@ -396,44 +433,69 @@ static char *token_key(const struct registry_request *request)
     char hex[DIGEST_HEX_LEN + 1];
 
     digest_sha256_hex(secret, strlen(secret), hex);
-    return xasprintf("%s/%s %s", request->name->host, request->name->repo, hex);
+    return xasprintf("%s/%s %s", host, request->name->repo, hex);
 }
 
-struct registry_call *registry_start(struct registry *registry,
-                                     const struct registry_request *request,
-                                     const struct registry_ops *ops, void *userdata)
+/* What hosts.toml names is spoken to as it says; a mirror is told whose image it is (containerd's
+ * ns), as caches for several registries need. */
+static void aim_at(struct http_call *call, const struct http_request *request)
 {
-    struct registry_call *call = xcalloc(1, sizeof(*call));
+    const struct image_endpoint *endpoint = request->endpoint;
+    bool origin = hosts_is_origin(endpoint, request->name);
+
+    call->host = xstrdup(endpoint->host);
+    call->insecure = str_starts(endpoint->base, "http://");
+    call->url = xasprintf("%s/%s/%s%s%s", endpoint->base, request->name->repo, request->path,
+                          origin ? "" : "?ns=", origin ? "" : request->name->host);
+}
+
+/* The registry of the image's name. */
+static void aim_at_origin(struct http_call *call, const struct http_request *request)
+{
     const char *host = image_name_api_host(request->name);
     bool plain;
 
-    call->registry = registry;
-    call->ops = *ops;
-    call->userdata = userdata;
-    call->insecure = may_be_plain(registry->config, host);
-    plain = call->insecure && !map_get(registry->tls_hosts, host);
     call->host = xstrdup(host);
+    call->insecure = may_be_plain(call->http->config, host);
+    plain = call->insecure && !map_get(call->http->tls_hosts, host);
     call->url = xasprintf("%s://%s/v2/%s/%s", plain ? "http" : "https", host, request->name->repo,
                           request->path);
+}
+
+struct http_call *http_start(struct http *http, const struct http_request *request,
+                             const struct http_ops *ops, void *userdata)
+{
+    struct http_call *call = xcalloc(1, sizeof(*call));
+
+    call->http = http;
+    call->ops = *ops;
+    call->userdata = userdata;
+    call->tls_guess = !request->endpoint->base;
+    if (request->endpoint->base)
+        aim_at(call, request);
+    else
+        aim_at_origin(call, request);
+    call->ca_text = request->ca_text;
+    call->skip_verify = request->endpoint->skip_verify;
     call->method = xstrdup(request->method);
     call->accept = request->accept ? xstrdup(request->accept) : NULL;
     call->from = request->from;
     call->scope = xasprintf("repository:%s:pull", request->name->repo);
     call->user = request->user ? xstrdup(request->user) : NULL;
     call->password = request->password ? xstrdup(request->password) : NULL;
-    call->token_key = token_key(request);
+    call->token_key = token_key(request, call->host);
     buf_init(&call->body, TOKEN_BODY_MAX);
     send_first(call);
     return call;
 }
 
-void registry_cancel(struct registry_call *call)
+void http_cancel(struct http_call *call)
 {
     const struct fetcher *fetcher;
 
     if (!call)
         return;
-    fetcher = call->registry->fetcher;
+    fetcher = call->http->fetcher;
     if (call->fetch)
         fetcher->cancel(fetcher->impl, call->fetch);
     call_free(call);

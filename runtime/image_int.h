@@ -6,7 +6,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "runtime/image_disk.h"
-#include "runtime/image_http.h"
+#include "runtime/image_registry.h"
 
 #include <sys/queue.h>
 #include <uv.h>
@@ -47,11 +47,10 @@ void image_settle(struct image_store *store, struct image_pulls *waiters,
 
 /* image_pull.c. A job runs when it has its first waiter; it ends and frees itself when it has
  * settled its waiters (perhaps before image_job_run returned) or when the last one left. */
-/* Of credentials, to know the same ones again: 64 hex digits; "" for none. */
-void image_access(const char *user, const char *password, char hex[DIGEST_HEX_LEN + 1]);
-char *image_job_key(const struct image_name *name, const char *user, const char *password);
+char *image_job_key(const struct image_name *name, const struct image_login *login);
+/* Copies. */
 struct image_job *image_job_new(struct image_store *store, const struct image_name *name,
-                                const char *user, const char *password);
+                                const struct image_login *login);
 void image_job_join(struct image_job *job, struct image_pull *pull);
 void image_job_run(struct image_job *job);
 void image_job_leave(struct image_job *job, struct image_pull *pull);
@@ -64,8 +63,7 @@ struct image_want {
     TAILQ_ENTRY(image_want) link;
     struct blob *blob;             /* NULL: not waiting */
     const struct image_name *name; /* whose repository to ask, as whom */
-    const char *user;
-    const char *password;
+    const struct image_login *login;
     uint64_t size; /* as its manifest says */
     /* Exactly once unless cancelled, never before blob_want returned. NULL: it is in the store,
      * verified. */

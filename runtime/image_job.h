@@ -33,8 +33,7 @@ struct image_job {
     char *key;
     struct image_name name;
     char full[IMAGE_FULL_MAX];
-    char *user;
-    char *password;
+    struct image_login login;
     struct image_pulls waiters;
 
     enum job_step step;

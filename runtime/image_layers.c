@@ -179,8 +179,7 @@ static void start_downloads(struct image_job *job)
         if (job->layout || disk_has_blob(&job->store->disk, desc->digest, desc->size))
             continue;
         layer->want.name = &job->name;
-        layer->want.user = job->user;
-        layer->want.password = job->password;
+        layer->want.login = &job->login;
         layer->want.size = desc->size;
         layer->want.done = on_layer;
         layer->want.userdata = layer;

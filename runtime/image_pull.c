@@ -15,38 +15,25 @@
 
 static void job_take(struct image_job *job);
 
-void image_access(const char *user, const char *password, char hex[DIGEST_HEX_LEN + 1])
-{
-    CLEANUP(free) char *secret = NULL;
-
-    hex[0] = '\0';
-    if (!user)
-        return;
-    secret = xasprintf("%s%c%s", user, 1, password ? password : "");
-    digest_sha256_hex(secret, strlen(secret), hex);
-    explicit_bzero(secret, strlen(secret));
-}
-
-char *image_job_key(const struct image_name *name, const char *user, const char *password)
+char *image_job_key(const struct image_name *name, const struct image_login *login)
 {
     char full[IMAGE_FULL_MAX];
     char hex[DIGEST_HEX_LEN + 1];
 
-    image_access(user, password, hex);
+    login_hash(login, hex);
     return xasprintf("%s %s", image_name_full(name, full), hex);
 }
 
 struct image_job *image_job_new(struct image_store *store, const struct image_name *name,
-                                const char *user, const char *password)
+                                const struct image_login *login)
 {
     struct image_job *job = xcalloc(1, sizeof(*job));
 
     job->store = store;
-    job->key = image_job_key(name, user, password);
+    job->key = image_job_key(name, login);
     job->name = *name;
     image_name_full(name, job->full);
-    job->user = user ? xstrdup(user) : NULL;
-    job->password = password ? xstrdup(password) : NULL;
+    login_copy(&job->login, login);
     job->arena = arena_new(4096);
     TAILQ_INIT(&job->waiters);
     buf_init(&job->text, OCI_DOCUMENT_MAX);
@@ -62,8 +49,7 @@ static void job_free(struct image_job *job)
     buf_free(&job->text);
     arena_free(job->arena);
     free(job->key);
-    free(job->user);
-    free(job->password);
+    login_free(&job->login);
     free(job);
 }
 
@@ -117,7 +103,7 @@ void job_succeed(struct image_job *job)
 
     /* What lies on this host's own disk is for all of its Pods. */
     if (!job->layout)
-        image_access(job->user, job->password, access);
+        login_hash(&job->login, access);
     if (disk_ref_set(disk, &job->name, job->target, job->manifest, access, job->size_bytes, &err) <
         0) {
         job_fail(job, &err);
@@ -209,7 +195,8 @@ static void on_done(void *userdata, const struct err *failure, const char *diges
         err_spec(&err, -EFBIG, "the document is larger than the %u bytes allowed",
                  OCI_DOCUMENT_MAX);
     else if (failure && failure->code == -ENOENT)
-        err_set(&err, -ENOENT, "%s: not found", job->step == JOB_CONFIG ? job->wanted : job->full);
+        err_set(&err, -ENOENT, "%s: %s", job->step == JOB_CONFIG ? job->wanted : job->full,
+                failure->text);
     else if (failure)
         err = *failure;
     else
@@ -232,10 +219,10 @@ static void ask(struct image_job *job, enum job_step step, const char *digest)
                            digest[0] ? digest : job->name.tag);
     struct registry_request request = {
         .name = &job->name,
-        .user = job->user,
-        .password = job->password,
+        .login = &job->login,
         .method = step == JOB_HEAD ? "HEAD" : "GET",
         .path = path,
+        .by_digest = digest[0] != '\0',
         .accept = step == JOB_CONFIG ? NULL : OCI_ACCEPT,
     };
 
@@ -367,7 +354,7 @@ static bool must_ask(const struct image_job *job)
     const struct disk_ref *ref = disk_ref_find(disk, &job->name);
     char access[DIGEST_HEX_LEN + 1];
 
-    image_access(job->user, job->password, access);
+    login_hash(&job->login, access);
     if (ref && (!ref->access[0] || str_eq(ref->access, access)))
         return false;
     return disk_has_blob(disk, job->name.digest, 0);

@@ -43,6 +43,10 @@ struct fake_route {
     bool hang;                    /* never ends after half of the body */
     int cuts;                     /* so many times the connection breaks in the middle */
     bool no_ranges;               /* answers 200 with the whole to a request for a part */
+    int busy;                     /* so many times 429 is answered */
+    const char *retry_after;      /* with it */
+    const char *ca_text;          /* of the last request, NULL or as given */
+    bool skip_verify;             /* of the last request */
     size_t sent;                  /* of the body, by all answers */
     int hits;
 };
@@ -89,6 +93,7 @@ static inline struct fake_route *fake_add(struct fake *fake, const char *method,
         route = &fake->routes[fake->routes_len++];
     }
     free(route->body);
+    free((char *)route->ca_text);
     *route = (struct fake_route){.method = method, .status = status, .len = len};
     str_copy(route->url, sizeof(route->url), url);
     route->body = xmalloc(len + 1);
@@ -121,6 +126,9 @@ static inline struct fetch *fake_start(void *impl, const struct fetch_request *r
     f->status = f->route ? f->route->status : 404;
     if (f->route) {
         f->route->hits++;
+        free((char *)f->route->ca_text);
+        f->route->ca_text = request->ca_text ? xstrdup(request->ca_text) : NULL;
+        f->route->skip_verify = request->skip_verify;
         if (from > 0 && !f->route->no_ranges && f->status == 200) {
             f->status = 206;
             f->sent = from;
@@ -129,6 +137,10 @@ static inline struct fetch *fake_start(void *impl, const struct fetch_request *r
             f->status = 401;
         if (f->route->user && !str_eq(f->route->user, request->user))
             f->status = 401;
+        if (f->route->busy > 0) {
+            f->route->busy--;
+            f->status = 429;
+        }
     }
     TAILQ_INSERT_TAIL(&fake->fetches, f, link);
     return f;
@@ -157,6 +169,8 @@ static inline void fake_step(struct fake *fake, struct fetch *f)
         f->headers_sent = true;
         if (f->status == 401 && route->challenge)
             ops.on_header(userdata, "www-authenticate", route->challenge);
+        if (f->status == 429 && route->retry_after)
+            ops.on_header(userdata, "retry-after", route->retry_after);
         if (route && f->status == 200 && route->digest[0])
             ops.on_header(userdata, "docker-content-digest", route->digest);
         return;
@@ -227,6 +241,8 @@ static inline void fake_close(struct fake *fake)
     assert_int_equal(uv_loop_close(&fake->loop), 0);
     for (size_t i = 0; i < fake->routes_len; i++)
         free(fake->routes[i].body);
+    for (size_t i = 0; i < fake->routes_len; i++)
+        free((char *)fake->routes[i].ca_text);
 }
 
 static inline void fake_digest(const void *data, size_t len, char digest[FAKE_DIGEST_MAX])

@@ -17,6 +17,7 @@ struct world {
     struct fake fake;
     struct image_store *store;
     struct image_store_config config;
+    const struct keyring *keyring; /* for mirrors */
     char dir[64];
     int calls;
     struct image_result last;
@@ -91,7 +92,8 @@ static inline void pull_as(struct world *w, const char *name, enum image_policy 
 {
     int before = w->calls;
 
-    image_pull_start(w->store, name, policy, user, user ? "secret" : NULL, on_pulled, w);
+    image_pull_start(w->store, name, policy, user, user ? "secret" : NULL, w->keyring, on_pulled,
+                     w);
     assert_int_equal(w->calls, before); /* never before it returned */
     while (w->calls == before)
         uv_run(&w->fake.loop, UV_RUN_ONCE);

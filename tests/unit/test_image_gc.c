@@ -156,7 +156,7 @@ static void not_while_pulling(void **state)
     (void)state;
     open_two(&w, &app, &other, 0);
     push_kraft(&w, REG, "v2", &app);
-    image_pull_start(w.store, "reg.io/app:v2", IMAGE_ALWAYS, NULL, NULL, on_pulled, &w);
+    image_pull_start(w.store, "reg.io/app:v2", IMAGE_ALWAYS, NULL, NULL, NULL, on_pulled, &w);
     assert_int_equal(image_gc(w.store, &all, nobody, NULL, &got), -EBUSY);
     assert_int_equal(got.removed, 0);
     while (w.calls < 3)

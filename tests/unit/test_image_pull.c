@@ -135,8 +135,8 @@ static void shared(void **state)
     push_kraft(&w, "https://reg.io/v2/copy/", "v1", &p);
     for (int i = 0; i < 10; i++)
         image_pull_start(w.store, "reg.io/app:v1", i & 1 ? IMAGE_ALWAYS : IMAGE_IF_NOT_PRESENT,
-                         NULL, NULL, on_pulled, &w);
-    image_pull_start(w.store, "reg.io/copy:v1", IMAGE_ALWAYS, NULL, NULL, on_pulled, &w);
+                         NULL, NULL, NULL, on_pulled, &w);
+    image_pull_start(w.store, "reg.io/copy:v1", IMAGE_ALWAYS, NULL, NULL, NULL, on_pulled, &w);
     while (w.calls < 11)
         uv_run(&w.fake.loop, UV_RUN_ONCE);
     assert_int_equal(w.calls, 11);

@@ -339,7 +339,7 @@ static void cancelled(void **state)
         world_open(&lone);
         lone.fake.chunk_max = 1000;
         push_kraft(&lone, REG, "v1", &p);
-        pull_lone = image_pull_start(lone.store, "reg.io/app:v1", IMAGE_ALWAYS, NULL, NULL,
+        pull_lone = image_pull_start(lone.store, "reg.io/app:v1", IMAGE_ALWAYS, NULL, NULL, NULL,
                                      on_pulled, &lone);
         for (int i = 0; i < turns && lone.calls == 0; i++)
             uv_run(&lone.fake.loop, UV_RUN_ONCE);
@@ -354,9 +354,10 @@ static void cancelled(void **state)
         world_open(&both);
         push_kraft(&both, REG, "v1", &p);
         push_kraft(&both, "https://reg.io/v2/copy/", "v1", &p);
-        pull_first = image_pull_start(both.store, "reg.io/copy:v1", IMAGE_ALWAYS, NULL, NULL,
+        pull_first = image_pull_start(both.store, "reg.io/copy:v1", IMAGE_ALWAYS, NULL, NULL, NULL,
                                       on_pulled, &both);
-        image_pull_start(both.store, "reg.io/app:v1", IMAGE_ALWAYS, NULL, NULL, on_pulled, &both);
+        image_pull_start(both.store, "reg.io/app:v1", IMAGE_ALWAYS, NULL, NULL, NULL, on_pulled,
+                         &both);
         for (int i = 0; i < turns && both.calls == 0; i++)
             uv_run(&both.fake.loop, UV_RUN_ONCE);
         if (both.calls == 0) {
@@ -384,7 +385,7 @@ static void closed(void **state)
         push_kraft(&w, REG, "v1", &p);
         for (int i = 0; i < 3; i++)
             image_pull_start(w.store, i == 2 ? "Bad" : "reg.io/app:v1", IMAGE_ALWAYS, NULL, NULL,
-                             on_pulled, &w);
+                             NULL, on_pulled, &w);
         for (int i = 0; i < turns; i++)
             uv_run(&w.fake.loop, UV_RUN_NOWAIT);
         world_close(&w);
@@ -407,8 +408,8 @@ static void refused_starter(void **state)
         url = xasprintf("https://reg.io/v2/copy/blobs/%s", p.layers[i]);
         fake_add(&w.fake, "GET", url, 403, "", 0);
     }
-    image_pull_start(w.store, "reg.io/copy:v1", IMAGE_ALWAYS, NULL, NULL, on_pulled, &w);
-    image_pull_start(w.store, "reg.io/app:v1", IMAGE_ALWAYS, NULL, NULL, on_pulled, &w);
+    image_pull_start(w.store, "reg.io/copy:v1", IMAGE_ALWAYS, NULL, NULL, NULL, on_pulled, &w);
+    image_pull_start(w.store, "reg.io/app:v1", IMAGE_ALWAYS, NULL, NULL, NULL, on_pulled, &w);
     while (w.calls < 2)
         uv_run(&w.fake.loop, UV_RUN_ONCE);
     pull(&w, "reg.io/app:v1", IMAGE_NEVER);
