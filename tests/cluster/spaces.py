@@ -26,7 +26,7 @@ KILL_ROUNDS_MAX = 20  # a process may start another one while we end them
 NODE_DIRS = ("run", "var/lib", "var/log")
 LOG_FILES = ("logs", "audit*.log")
 OUR_FILES = LOG_FILES + ("bin", "etcd", "node", "ns", "pids", "pki", "registry", "worker", "ca.crt",
-                         "api.sock", "layouts", "audit-policy.yaml", "agent-*.yaml*",
+                         "api.sock", "layouts", "certs.d", "audit-policy.yaml", "agent-*.yaml*",
                          "*.kubeconfig",
                          "*-client.crt", "*-client.key", "*-serving.crt", "*-serving.key")
 

@@ -145,6 +145,7 @@ class Agent:
             "insecureRegistries": [REGISTRY_ADDRESS, TOKEN_REGISTRY, f"{NODE_IP}:5002",
                                    f"{NODE_IP}:5999"],
             "imageLayouts": [cluster.spaces.path("layouts", "offline")],
+            "registryConfigDir": cluster.spaces.path("certs.d"),
             "accel": os.environ.get("UNIKUBELET_ACCEL", "tcg"),
             "cgroup": cluster.spaces.cgroup, "cniConfDir": "/run/cni/net.d",
             "nodeStatusUpdateMilliseconds": 1000, "logLevel": "debug", **config}
