@@ -81,8 +81,8 @@ static int scan_text(struct scan *scan, const char *text, size_t len, struct err
     return 0;
 }
 
-/* A copy whose escaped NULs are U+0001: same length, the text behind them is not lost, and who takes
- * no control characters refuses it. */
+/* A copy whose escaped NULs are U+0001: same length, the text behind them is not lost, and who
+ * takes no control characters refuses it. */
 static char *without_nul(const char *text, size_t len)
 {
     char *copy = xmalloc(len + 1);

@@ -190,8 +190,8 @@ static void test_int_exact(void **state)
 static void test_strings(void **state)
 {
     static const char *const rows[][2] = {
-        {"\"a\\u0000z\"", "a\x01z"}, /* an escaped NUL does not end the text */
-        {"\"\\\\u0000\"", "\\u0000"},        /* here the backslash is escaped, not the NUL */
+        {"\"a\\u0000z\"", "a\x01z"},  /* an escaped NUL does not end the text */
+        {"\"\\\\u0000\"", "\\u0000"}, /* here the backslash is escaped, not the NUL */
         {"\"\\u00e9\\ud83d\\ude00\"", "\xc3\xa9\xf0\x9f\x98\x80"},
         {"\"\\\"\\/\\b\\f\\n\\r\\t\"", "\"/\b\f\n\r\t"},
         {"\"\"", ""},
