@@ -102,6 +102,8 @@ static int talk(struct unpack *u, pid_t pid, int pidfd, int request, int answer,
     worker_write_request(u, &text);
     r = text.overflow ? -ENOBUFS : write_all(request, text.data, text.len);
     (void)close(request);
+    if (r == -EPIPE)
+        r = 0; /* it ended without reading all: its answer or its status says why */
     if (r >= 0)
         r = read_all(answer, &u->cancelled, &got);
     if (r < 0)

@@ -76,6 +76,7 @@ static const struct {
           " -global virtio-mmio.force-legacy=false -m 128 -smp 1"
           " -chardev stdio,id=con,signal=off -serial chardev:con"
           " -chardev socket,id=qmp,fd=4,server=on,wait=off -mon chardev=qmp,mode=control"
+          " -device pvpanic -action panic=exit-failure"
           " -netdev tap,id=n0,fd=3,vhost=on,vhostfd=5"
           " -device virtio-net-device,netdev=n0,mac=02:00:00:00:00:01"
           " -kernel /k -append "},
