@@ -342,7 +342,7 @@ def check_api_table(root, names):
         cell = re.split(r"(?<!\\)\|", line.strip().strip("|"))[-1].strip()
         if cell in ("test", "—", "the same", "---"):
             continue
-        tests = re.findall(r"[A-Za-z_][\w./]*", re.sub(r"`? in `", "` `", cell))
+        tests = re.findall(r"[A-Za-z_][\w./]*", re.sub(r"\b(?:in|of)\b", " ", cell))
         if not tests:
             yield number, "a row without a test"
         for test in tests:
