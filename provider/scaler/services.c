@@ -124,7 +124,8 @@ static void went_to_zero(struct service *service)
 {
     struct slice *slice;
     service->zero_ms = clock_mono_ms();
-    wake_end(service); /* what it knows as ready leaves too */
+    service->scale_retry_ms = 0; /* a wake that was undone is not under way any more */
+    wake_end(service);           /* what it knows as ready leaves too */
     for (slice = SLIST_FIRST(&service->slices); slice; slice = SLIST_NEXT(slice, link)) {
         for (size_t i = 0; i < slice->endpoints_len; i++)
             slice->endpoints[i].is.leaving = true;

@@ -1,6 +1,7 @@
 """Row 15, a request to a Service at zero, and row 16, the path after the wake."""
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -64,8 +65,10 @@ def to_zero(rig):
     kube.patch("Deployment", "web", {"spec": {"replicas": 0}}, NS)
     kube.wait_all("Pod", NS, lambda pods: not pods, "app=web", 90)
     port = until(lambda: kube.call("GET", SLICE), bool)["ports"][0]["port"]
+    # kube-proxy names the activator alone: a Pod that is gone is in its rules for a second more.
     until(lambda: rig.cluster.run(["iptables-save", "-t", "nat"], NODE).stdout,
-          lambda rules: f":{port}" in rules)
+          lambda rules: {t.split(":")[1] for t in re.findall(f'"{NS}/web -> ([0-9.:]+)"', rules)}
+          == {str(port)})
 
 
 def boot_ms(rig, name):
