@@ -49,8 +49,10 @@ int file_read(const char *path, struct buf *out)
     return r;
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int file_write_all(int fd, const void *bytes, size_t len)
 {
+    const char *data = bytes;
+
     while (len) {
         ssize_t n = write(fd, data, len);
 
@@ -80,7 +82,7 @@ int file_write_atomic(const char *path, const void *data, size_t len, mode_t mod
         fd = open(tmp, flags, FILE_MODE_OWNER);
     if (fd < 0)
         return -errno;
-    r = write_all(fd, data, len);
+    r = file_write_all(fd, data, len);
     /* Not by open: the umask must not take bits away. */
     if (r == 0 && mode != FILE_MODE_OWNER && fchmod(fd, mode) < 0)
         r = -errno;

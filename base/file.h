@@ -10,6 +10,8 @@ struct err;
 
 /* Appends the file to out, up to out->max; -ENOBUFS when it is larger. */
 int file_read(const char *path, struct buf *out);
+/* Every byte to a descriptor that blocks, or -errno: how much got there is then unknown. */
+int file_write_all(int fd, const void *bytes, size_t len);
 /* Writes path.tmp-<pid> and renames it over path: a reader sees the old or the new text, never a
  * part. */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode);

@@ -3,6 +3,7 @@
  * with the first one's credentials; when that fails or leaves, the next one's are tried. */
 #include "base/cleanup.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/map.h"
 #include "base/str.h"
 #include "runtime/image_int.h"
@@ -62,21 +63,6 @@ static void blob_free(struct blob *blob)
     free(blob);
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static int on_body(void *userdata, const void *data, size_t len)
 {
     struct blob *blob = userdata;
@@ -87,7 +73,7 @@ static int on_body(void *userdata, const void *data, size_t len)
     if (blob->got + len > blob->size)
         return err_spec(&blob->err, -EFBIG, "layer %s: more than the %llu bytes of the manifest",
                         blob->digest, (unsigned long long)blob->size);
-    r = write_all(blob->fd, data, len);
+    r = file_write_all(blob->fd, data, len);
     if (r < 0)
         return disk_write_error("a layer", blob->store->disk.dir, -r, &blob->err);
     digest_add(blob->hash, data, len);

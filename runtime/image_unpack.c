@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/str.h"
 
 #include <archive.h>
@@ -98,21 +99,6 @@ static int write_err(const struct unpack *u, const char *name, int error, struct
     return err_set(err, -error, "writing %s to %s: %s", name, u->dir, strerror(error));
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static int check_progress(struct unpack *u, struct archive *a, const struct unpack_layer *layer,
                           struct err *err)
 {
@@ -154,7 +140,7 @@ static int copy_data(struct unpack *u, struct archive *a, const struct unpack_la
             return r;
         if ((uint64_t)offset > *ret_size && lseek(fd, offset, SEEK_SET) < 0)
             return write_err(u, name, errno, err);
-        r = write_all(fd, block, len);
+        r = file_write_all(fd, block, len);
         if (r < 0)
             return write_err(u, name, -r, err);
         *ret_size = (uint64_t)offset + len;

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/spawn.h"
 #include "base/str.h"
 
@@ -21,21 +22,6 @@
 #define FD_DIR 3
 #define FD_LAYERS 4
 #define CANCEL_LOOK_MS 100 /* how soon a cancelled pull's process ends */
-
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
 
 /* Up to the end of what the other end says; -ECANCELED when the pull was. */
 static int read_all(int fd, const atomic_bool *cancelled, struct buf *out)
@@ -100,7 +86,7 @@ static int talk(struct unpack *u, pid_t pid, int pidfd, int request, int answer,
     int r;
 
     worker_write_request(u, &text);
-    r = text.overflow ? -ENOBUFS : write_all(request, text.data, text.len);
+    r = text.overflow ? -ENOBUFS : file_write_all(request, text.data, text.len);
     (void)close(request);
     if (r == -EPIPE)
         r = 0; /* it ended without reading all: its answer or its status says why */
@@ -182,7 +168,7 @@ int image_worker_main(void)
         (void)unpack_run(&unpack, &err);
     buf_reset(&text);
     worker_write_answer(&unpack, &err, &text);
-    r = text.overflow ? -ENOBUFS : write_all(STDOUT_FILENO, text.data, text.len);
+    r = text.overflow ? -ENOBUFS : file_write_all(STDOUT_FILENO, text.data, text.len);
     buf_free(&text);
     buf_free(&unpack.urunc);
     arena_free(arena);

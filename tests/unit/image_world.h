@@ -63,18 +63,29 @@ static inline void world_open(struct world *w)
     world_open_store(w);
 }
 
-static inline size_t count_tmp(const struct world *w)
+static inline void let_go(struct world *w)
 {
-    CLEANUP(free) char *path = xasprintf("%s/tmp", w->dir);
+    image_unref(w->last.image);
+    w->last.image = NULL;
+}
+
+/* Entries of a directory of the store. */
+static inline size_t count(const struct world *w, const char *below)
+{
+    CLEANUP(free) char *path = xasprintf("%s/%s", w->dir, below);
     DIR *dir = opendir(path);
     size_t len = 0;
 
     assert_non_null(dir);
     for (struct dirent *e = readdir(dir); e; e = readdir(dir))
-        if (e->d_name[0] != '.')
-            len++;
+        len += e->d_name[0] != '.';
     closedir(dir);
     return len;
+}
+
+static inline size_t count_tmp(const struct world *w)
+{
+    return count(w, "tmp");
 }
 
 static inline void world_close(struct world *w)

@@ -22,25 +22,6 @@ static bool who_has(void *userdata, const char *digest)
     return str_eq(userdata, digest);
 }
 
-static void let_go(struct world *w)
-{
-    image_unref(w->last.image);
-    w->last.image = NULL;
-}
-
-static size_t count(const struct world *w, const char *below)
-{
-    CLEANUP(free) char *path = xasprintf("%s/%s", w->dir, below);
-    DIR *dir = opendir(path);
-    size_t len = 0;
-
-    assert_non_null(dir);
-    for (struct dirent *e = readdir(dir); e; e = readdir(dir))
-        len += e->d_name[0] != '.';
-    closedir(dir);
-    return len;
-}
-
 /* Two images; the first one's last use is made as long ago as asked. */
 static void open_two(struct world *w, struct pushed *app, struct pushed *other, int64_t ago_s)
 {

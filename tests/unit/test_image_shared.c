@@ -7,25 +7,6 @@
 #define OTHER "https://reg.io/v2/other/"
 #define THIRD "https://reg.io/v2/third/"
 
-static void let_go(struct world *w)
-{
-    image_unref(w->last.image);
-    w->last.image = NULL;
-}
-
-static size_t count(const struct world *w, const char *below)
-{
-    CLEANUP(free) char *path = xasprintf("%s/%s", w->dir, below);
-    DIR *dir = opendir(path);
-    size_t len = 0;
-
-    assert_non_null(dir);
-    for (struct dirent *e = readdir(dir); e; e = readdir(dir))
-        len += e->d_name[0] != '.';
-    closedir(dir);
-    return len;
-}
-
 static void push_other(struct world *w, const char *base, const char *text)
 {
     static const struct layer_spec spec = {"org.unikraft.kernel.image", "/unikraft/bin/kernel",
